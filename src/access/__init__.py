@@ -1,0 +1,1 @@
+"""What decides: links, PINs, state files. No HTTP, no kernel."""

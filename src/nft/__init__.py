@@ -1,0 +1,1 @@
+"""What acts: the gate, the wire, rendering, netlink. The only kernel code."""

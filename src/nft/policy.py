@@ -1,0 +1,50 @@
+"""What the gate may do: the part of the configuration that it checks every request against."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports of one transport protocol, both ends included, 1 to 65535."""
+
+    protocol: Literal["tcp", "udp"]
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        ports = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        return f"{self.protocol}/{ports}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRule:
+    """A protected service as the kernel knows it.
+
+    `max_duration_s` is the longest grant in seconds. With `existing` "keep", connections that were
+    established under a grant may finish after it; with "cut" they end with it.
+    """
+
+    name: str
+    ports: tuple[PortRange, ...]
+    max_duration_s: int
+    existing: Literal["cut", "keep"] = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything that the gate decides by. Written by root, read once at start.
+
+    `mode` "table": SafeIP owns table `family table` with its chains. "sets": it keeps sets only, in a
+    table of the admin's. `ipv6_prefix` is the length in bits of what one IPv6 grant covers.
+    """
+
+    services: Mapping[str, ServiceRule]
+    trusted: tuple[IPv4Network | IPv6Network, ...]
+    mode: Literal["table", "sets"] = "table"
+    family: str = "inet"
+    table: str = "safeip"
+    ipv6_prefix: int = 64
+    max_grants: int = 100_000

@@ -1,0 +1,1 @@
+"""What asks: HTTP routes, pages, API, the address that asks."""

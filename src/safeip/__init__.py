@@ -1,0 +1,1 @@
+"""SafeIP's top layer: configuration, daemon, command line."""
