@@ -1,0 +1,243 @@
+"""The asking side of the wire: `access.gate.Gate` over a socketpair, one JSON object a line."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from access.address import Address
+from access.gate import Banned, Blocked, GateRefusal, GateUnavailable, Grant
+
+LINE_LIMIT = 64 * 1024
+"""Bytes in one line of the wire, its end included; the gate keeps to the same limit."""
+WAITING_LIMIT = 1_024
+"""Requests under way at once. Past it callers hear GateUnavailable instead of filling memory."""
+ANSWER_LIMIT_S = 10.0
+"""How long a caller waits for the gate, in seconds."""
+
+EventListener = Callable[[dict[str, Any]], None]
+
+
+class _Garbage(Exception):
+    """The gate said something that is not in the wire's language."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request under way: who waits, and the parts of a listing that have come so far."""
+
+    answer: asyncio.Future[dict[str, Any]]
+    parts: list[dict[str, Any]] = field(default_factory=list)
+
+
+class GateClient(asyncio.Protocol):
+    """The gate, as the portal sees it. One per process; belongs to the running event loop.
+
+    Every method raises GateRefusal where the gate says no, and GateUnavailable where it does not answer
+    within ANSWER_LIMIT_S, has gone, or has too much to do. A caller that gives up does not undo its
+    request. `closed` is set, to a sentence that says why, once the gate has gone or talks garbage; nothing
+    brings the connection back.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[str] = self._loop.create_future()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: dict[int, _Waiting] = {}
+        self._buffer = bytearray()
+        self._last_id = 0
+        self._listener: EventListener | None = None
+
+    @classmethod
+    async def connect(cls, sock: socket.socket) -> Self:
+        """Speak over `sock`, one end of a socketpair, which belongs to the client from now on."""
+        sock.setblocking(False)
+        _transport, client = await asyncio.get_running_loop().create_unix_connection(cls, sock=sock)
+        return client
+
+    def close(self) -> None:
+        """End the connection; whoever still waits hears GateUnavailable."""
+        self._end("the connection to the gate was closed")
+
+    # The verbs
+
+    async def grant(
+        self,
+        services: Mapping[str, int],
+        address: Address,
+        *,
+        holder: str,
+        note: str,
+        addresses: int | None = None,
+    ) -> list[Grant]:
+        """Open `services` (name to seconds) for `address`, all or none. See `access.gate.Gate`."""
+        answer = await self._ask(
+            {
+                "verb": "grant",
+                "services": dict(services),
+                "address": str(address),
+                "holder": holder,
+                "note": note,
+                "addresses": addresses,
+            },
+        )
+        return [Grant(**grant) for grant in _rows(answer, "grants")]
+
+    async def revoke(
+        self,
+        *,
+        service: str | None = None,
+        address: Address | None = None,
+        holder: str | None = None,
+        everything: bool = False,
+    ) -> int:
+        """Close what matches every criterion given; the number of grants that ended."""
+        answer = await self._ask(
+            {
+                "verb": "revoke",
+                "service": service,
+                "address": None if address is None else str(address),
+                "holder": holder,
+                "everything": everything,
+            },
+        )
+        revoked = answer.get("revoked")
+        if not isinstance(revoked, int):
+            self._end("the gate answered a revocation without a number")
+            raise GateUnavailable
+        return revoked
+
+    async def grants(
+        self, *, service: str | None = None, address: Address | None = None, holder: str | None = None,
+    ) -> list[Grant]:
+        """What is open and matches every criterion given."""
+        rows = await self._list("grants", service, None if address is None else str(address), holder)
+        return [Grant(**row) for row in rows]
+
+    async def blocked(self) -> list[Blocked]:
+        """Who knocked at a protected port without a grant."""
+        return [Blocked(**row) for row in await self._list("blocked")]
+
+    async def banned(self) -> list[Banned]:
+        """Who may not even reach the portal."""
+        return [Banned(**row) for row in await self._list("banned")]
+
+    async def ban(self, address: Address, duration_s: int) -> None:
+        """Shut `address` out for `duration_s` seconds; 0 lets it back in."""
+        await self._ask({"verb": "ban", "address": str(address), "duration_s": duration_s})
+
+    async def status(self) -> dict[str, Any]:
+        """The gate's own account of itself; see the wire's description for its keys."""
+        rows = await self._list("status")
+        if len(rows) != 1:
+            self._end("the gate answered its status without one")
+            raise GateUnavailable
+        return rows[0]
+
+    async def watch(self, listener: EventListener) -> None:
+        """Call `listener` with every event that the gate tells unasked, from now on."""
+        self._listener = listener
+        await self._ask({"verb": "watch"})
+
+    # The wire
+
+    async def _list(
+        self, of: str, service: str | None = None, address: str | None = None, holder: str | None = None,
+    ) -> list[dict[str, Any]]:
+        answer = await self._ask(
+            {"verb": "list", "of": of, "service": service, "address": address, "holder": holder},
+        )
+        return _rows(answer, "parts")
+
+    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        transport = self._transport
+        if transport is None or self.closed.done() or len(self._waiting) >= WAITING_LIMIT:
+            raise GateUnavailable
+        self._last_id = number = self._last_id + 1
+        line = json.dumps({"id": number, **request}, separators=(",", ":")).encode() + b"\n"
+        if len(line) > LINE_LIMIT:
+            raise GateRefusal("too-many", "the request is too long for the gate")
+        waiting = self._waiting[number] = _Waiting(self._loop.create_future())
+        transport.write(line)
+        # A timer instead of asyncio.timeout: the entry stays until its answer, which must not be taken
+        # for garbage when it comes late.
+        timer = self._loop.call_later(ANSWER_LIMIT_S, _give_up, waiting.answer)
+        try:
+            return await waiting.answer
+        finally:
+            timer.cancel()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the socket is ours."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows what asyncio's types leave open
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the gate has gone."""
+        self._end("the gate has gone" if exc is None else f"the gate has gone: {exc}")
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes from the gate, whole lines or not."""
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while (end := buffer.find(b"\n", start)) >= 0:
+                if end - start >= LINE_LIMIT:
+                    raise _Garbage("a line is too long")
+                self._line(bytes(buffer[start:end]))
+                start = end + 1
+            del buffer[:start]
+            if len(buffer) >= LINE_LIMIT:
+                raise _Garbage("a line is too long")
+        except _Garbage as error:
+            self._end(f"the gate talks garbage: {error}")
+
+    def _line(self, line: bytes) -> None:
+        try:
+            said = json.loads(line)
+        except ValueError as error:
+            raise _Garbage("a line is not JSON") from error
+        match said:
+            case {"event": {"event": str()} as event}:
+                if self._listener is not None:
+                    self._listener(event)
+            case {"id": int(number), "part": list(rows)} if number in self._waiting:
+                self._waiting[number].parts.extend(rows)
+            case {"id": int(number), "ok": dict(answer)} if number in self._waiting:
+                waiting = self._waiting.pop(number)
+                if not waiting.answer.done():
+                    waiting.answer.set_result({**answer, "parts": waiting.parts})
+            case {"id": int(number), "error": {"code": str(code), "message": str(message)}} if (
+                number in self._waiting
+            ):
+                waiting = self._waiting.pop(number)
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(GateRefusal(code, message))
+            case _:
+                raise _Garbage("an answer to nothing that was asked")
+
+    def _end(self, why: str) -> None:
+        if not self.closed.done():
+            self.closed.set_result(why)
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting.values():
+            if not one.answer.done():
+                one.answer.set_exception(GateUnavailable(why))
+
+
+def _give_up(answer: asyncio.Future[dict[str, Any]]) -> None:
+    if not answer.done():
+        answer.set_exception(GateUnavailable("the gate did not answer in time"))
+
+
+def _rows(answer: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    rows = answer.get(key)
+    if not isinstance(rows, list):
+        raise GateUnavailable(f"the gate answered without {key}")
+    return rows

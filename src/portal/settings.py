@@ -1,0 +1,61 @@
+"""What the portal needs of the configuration, read once at start.
+
+Light on purpose: `safeip.config` fills these types in the gate's process too, which must import
+neither asyncio nor aiohttp.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+from access.services import Service
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the portal listens: a literal address and a TCP port (0 to 65535)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A certificate (with its chain) and its key, both PEM, by path. Taken up again when they change."""
+
+    certificate: str
+    key: str
+
+
+Tls = Literal["auto", "off"] | Files
+"""`auto`: a self-signed certificate, made at first start. `off`: plain HTTP, as behind a proxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The portal's part of safeip.toml, checked by `safeip.config`.
+
+    `url`, `url_ipv4` and `url_ipv6` are origins without a path and without a trailing slash; links are
+    built on `url`. `trusted_proxies` are the peers whose `client_ip_header` is believed, empty: none.
+    `trusted_networks` are never closed, so nothing needs opening for them. `session_idle_s` is in seconds.
+    """
+
+    url: str
+    listen: tuple[Listen, ...]
+    services: Mapping[str, Service]
+    state_dir: str
+    url_ipv4: str | None = None
+    url_ipv6: str | None = None
+    tls: Tls = "auto"
+    trusted_proxies: tuple[Network, ...] = ()
+    client_ip_header: str = "X-Forwarded-For"
+    registration: Literal["closed", "approval"] = "closed"
+    session_idle_s: int = 12 * 3600
+    ipv6_prefix: int = 64
+    trusted_networks: tuple[Network, ...] = ()
