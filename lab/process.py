@@ -1,0 +1,76 @@
+"""Programs that the lab starts, and ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+
+class LabError(Exception):
+    """The lab could not do what it was asked to; the message says what."""
+
+
+def wait_for(what: str, condition: Callable[[], bool], timeout: float = 10.0, every: float = 0.01) -> float:
+    """Wait until `condition` is true; the seconds that it took. LabError naming `what` after `timeout` seconds."""
+    begin = time.monotonic()
+    while not condition():
+        if time.monotonic() - begin > timeout:
+            raise LabError(f"{what}: not within {timeout:g} s")
+        time.sleep(every)
+    return time.monotonic() - begin
+
+
+class Process:
+    """A program in a session of its own, with both outputs in `log`.
+
+    It ends by `stop` or `kill`; if the thread that started it dies first, the kernel ends it.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=env,
+                start_new_session=True,
+            )
+        self.pid = self._popen.pid
+
+    def poll(self) -> int | None:
+        """The exit code (negative: the signal that ended it), or None while it runs."""
+        return self._popen.poll()
+
+    def wait(self, timeout: float = 10.0) -> int:
+        """Wait for its end; the exit code. LabError after `timeout` seconds."""
+        try:
+            return self._popen.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"process {self.pid} still runs after {timeout:g} s; its log:\n{self.tail()}") from error
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the program itself, not to its children."""
+        self._popen.send_signal(number)
+
+    def stop(self, timeout: float = 5.0) -> int:
+        """SIGTERM, then after `timeout` seconds SIGKILL; children that are left are killed too. The exit code."""
+        if self._popen.poll() is None:
+            self._popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(timeout)
+        return self.kill()
+
+    def kill(self) -> int:
+        """SIGKILL to the program and every child of its session. The exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return self._popen.wait(10)
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines that it wrote."""
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
