@@ -1,0 +1,175 @@
+"""history.jsonl: what happened, one JSON object a line."""
+
+import asyncio
+import json
+import logging
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Self
+
+from access.files import StateError, reason
+from access.moment import Clock, moment_text
+
+log = logging.getLogger(__name__)
+
+Entry = dict[str, Any]
+LARGEST_READ = 10_000
+
+_LONGEST_TEXT = 200
+_WAITING = 1000
+
+
+class History:
+    """Appends entries and rotates the file by size: at most `keep` + 1 files of `size` bytes and one entry.
+
+    An entry that cannot be written (a full disk) is logged and lost; it never stops what it tells of.
+    Entries reach the disk when the system writes them, not before. Mode 0600.
+    """
+
+    def __init__(self, path: str, *, size: int = 2 * 1024 * 1024, keep: int = 4, clock: Clock = time.time) -> None:
+        """Raises StateError where the file cannot be appended to."""
+        self._path = path
+        self._size = size
+        self._keep = keep
+        self._clock = clock
+        self._whole = False  # whether the file is known to end with a line's end
+        self._failing = False
+        self._followers: set[Follower] = set()
+        try:
+            os.close(self._open())
+        except OSError as error:
+            raise StateError(path, "", f"cannot be appended to ({reason(error)})") from None
+
+    def record(
+        self,
+        event: str,
+        *,
+        outcome: Literal["allowed", "refused"] = "allowed",
+        reason: str | None = None,
+        holder: str | None = None,
+        note: str | None = None,
+        address: str | None = None,
+        services: Iterable[str] = (),
+    ) -> None:
+        """Add an entry: event "link-opened" and the like; keys without a value are left out.
+
+        Never pass a token, a PIN or a URL. Texts are cut at 200 characters.
+        """
+        texts = {"event": event, "holder": holder, "note": note, "address": address, "outcome": outcome, "reason": reason}
+        entry: Entry = {"at": moment_text(self._clock())}
+        entry |= {key: text[:_LONGEST_TEXT] for key, text in texts.items() if text is not None}
+        if names := list(services):
+            entry["services"] = names
+        try:
+            self._append(json.dumps(entry, ensure_ascii=False).encode(errors="replace") + b"\n")
+            self._failing = False
+        except OSError as error:
+            self._whole = False
+            if not self._failing:
+                log.warning("%s: entries are lost (%s)", self._path, error.strerror)
+            self._failing = True
+        for follower in self._followers:
+            follower.put(entry)
+
+    async def read(self, last: int = 100) -> list[Entry]:
+        """The `last` entries, at most 10,000, the oldest first. Lines torn by a power cut are left out."""
+        # Opened here, where nothing rotates meanwhile, and read in a thread.
+        opened: list[BinaryIO] = []
+        for path in self._paths():
+            with suppress(FileNotFoundError):
+                opened.append(os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb"))
+        return await asyncio.to_thread(_read, opened, min(last, LARGEST_READ))
+
+    def follow(self) -> "Follower":
+        """The entries from now on; close it, or use it in a `with`."""
+        follower = Follower(self._followers)
+        self._followers.add(follower)
+        return follower
+
+    def _paths(self) -> list[str]:
+        """The newest first."""
+        return [self._path] + [f"{self._path}.{number}" for number in range(1, self._keep + 1)]
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(self._path, flags, 0o600)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(0, "not a regular file")
+        return fd
+
+    def _append(self, line: bytes) -> None:
+        fd = self._open()
+        try:
+            size = os.fstat(fd).st_size
+            if size and size + len(line) > self._size:
+                os.close(fd)
+                fd = -1
+                self._rotate()
+                fd, size = self._open(), 0
+            if not self._whole and size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line  # what a power cut or a full disk left stays a line of its own
+            self._whole = os.write(fd, line) == len(line)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _rotate(self) -> None:
+        paths = self._paths()
+        for newer, older in zip(reversed(paths[:-1]), reversed(paths[1:]), strict=True):
+            with suppress(FileNotFoundError):
+                Path(newer).replace(older)
+
+
+class Follower:
+    """An iterator of entries. One who does not keep up misses the oldest."""
+
+    def __init__(self, followers: "set[Follower]") -> None:
+        self._followers = followers
+        self._entries: deque[Entry] = deque(maxlen=_WAITING)
+        self._some = asyncio.Event()
+
+    def put(self, entry: Entry) -> None:
+        """Give it an entry."""
+        self._entries.append(entry)
+        self._some.set()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._followers.discard(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Entry:
+        while not self._entries:
+            self._some.clear()
+            await self._some.wait()
+        return self._entries.popleft()
+
+
+def _read(newest_first: list[BinaryIO], last: int) -> list[Entry]:
+    entries: deque[Entry] = deque()
+    for file in newest_first:
+        with file:
+            if len(entries) >= last:
+                continue
+            for line in reversed(file.read().splitlines()):
+                if len(entries) >= last:
+                    break
+                with suppress(ValueError, RecursionError):
+                    entry = json.loads(line)
+                    if isinstance(entry, dict):
+                        entries.appendleft(entry)
+    return list(entries)

@@ -1,0 +1,120 @@
+"""The one door for what people type: each check gives back the clean value or raises BadInput."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from access.duration import LONGEST_S, format_duration
+from access.services import Service
+
+LABEL_BYTES = 64
+PIN_SHORTEST, PIN_LONGEST = 4, 64
+URL_LONGEST = 2048
+
+# RFC 3986's characters, less the quote. A backslash would be a slash to browsers.
+_URL = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%]+")
+
+
+class BadInput(ValueError):
+    """A value that cannot be taken. `field` is its name in the API, `message` what is wrong and what would be right."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+def check_label(value: object, field: str = "label") -> str:
+    """Who it is for: 1 to 64 bytes of printable text, which a comment in the kernel can hold as it is."""
+    if not isinstance(value, str):
+        raise BadInput(field, "is not text")
+    label = unicodedata.normalize("NFC", value).strip()
+    if not label:
+        raise BadInput(field, "is empty; write who or what it is for, such as Mamie")
+    if not label.isprintable():  # a lone surrogate is not printable either
+        raise BadInput(field, "holds a character that cannot be shown; write letters, digits, spaces and signs")
+    if '"' in label or "\\" in label:
+        raise BadInput(field, "holds a double quote or a backslash; leave it out")
+    if (size := len(label.encode())) > LABEL_BYTES:
+        raise BadInput(field, f"is too long: {size} bytes, {LABEL_BYTES} at most")
+    return label
+
+
+def check_services(value: object, services: Mapping[str, Service], field: str = "services") -> tuple[str, ...]:
+    """Names of configured services, at least one, each once, in the order given."""
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise BadInput(field, "is not a list of names of services")
+    if not value:
+        raise BadInput(field, f"is empty; choose from {', '.join(services)}")
+    for name in value:
+        if name not in services:
+            raise BadInput(field, f"{name[:40]!a} is not a service; choose from {', '.join(services)}")
+    return tuple(dict.fromkeys(value))
+
+
+def check_duration(
+    value: object, names: tuple[str, ...], services: Mapping[str, Service], field: str = "for"
+) -> int | None:
+    """Seconds of a grant within the maximum of each named service; None is each service's own default."""
+    if value is None:
+        return None
+    seconds = check_count(value, field, most=LONGEST_S)
+    for name in names:
+        most = services[name].max_duration_s
+        if seconds is not None and seconds > most:
+            raise BadInput(
+                field, f"{format_duration(seconds)} is above the maximum of {name}; write at most {format_duration(most)}"
+            )
+    return seconds
+
+
+def check_count(value: object, field: str, *, most: int) -> int | None:
+    """A whole number from 1 to `most`, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadInput(field, f"is not a whole number; write 1 to {most}")
+    if not 1 <= value <= most:
+        raise BadInput(field, f"is out of range; write 1 to {most}")
+    return value
+
+
+def check_pin(value: object, field: str = "pin") -> str | None:
+    """A PIN to be set, as clean_pin leaves it: 4 to 64 printable characters; None is no PIN."""
+    if value is None:
+        return None
+    pin = clean_pin(value) if isinstance(value, str) else ""
+    if not (PIN_SHORTEST <= len(pin) <= PIN_LONGEST and pin.isprintable()):
+        raise BadInput(field, f"is not a PIN; write {PIN_SHORTEST} to {PIN_LONGEST} digits or letters")
+    return pin
+
+
+def clean_pin(text: str) -> str:
+    """A PIN as it is compared, however a keyboard spelt it: NFKC (full-width digits), no spaces around it."""
+    return unicodedata.normalize("NFKC", text[: PIN_LONGEST * 4]).strip()
+
+
+def check_url(value: object, field: str = "to") -> str | None:
+    """An http or https URL with a host and without name and password, in ASCII; None is none."""
+    if value is None:
+        return None
+    right = "write one such as https://cloud.example.org/"
+    if not isinstance(value, str) or not value:
+        raise BadInput(field, f"is not a URL; {right}")
+    if len(value) > URL_LONGEST:
+        raise BadInput(field, f"is too long: {len(value)} characters, {URL_LONGEST} at most")
+    if not _URL.fullmatch(value):
+        raise BadInput(field, "holds a character that a URL cannot; write it percent-encoded, names in punycode")
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise BadInput(field, f"is not a URL; {right}") from None
+    if parts.scheme not in {"http", "https"}:
+        raise BadInput(field, f"begins with neither http:// nor https://; {right}")
+    if not host or port == 0:
+        raise BadInput(field, f"names no host or port that could be reached; {right}")
+    if "@" in parts.netloc:
+        raise BadInput(field, f"holds a name or password, which everyone would see; {right}")
+    return value

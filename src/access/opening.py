@@ -1,0 +1,273 @@
+"""The one operation: a visitor opens a link."""
+
+import asyncio
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from access.address import Address
+from access.files import NotSaved
+from access.finish import finish
+from access.gate import Gate, GateRefusal, GateUnavailable, Grant
+from access.history import History
+from access.inputs import PIN_LONGEST, clean_pin
+from access.link import Link
+from access.links import Links, UsedUp
+from access.moment import Clock
+from access.pins import Busy, Pins
+from access.services import Service
+from access.state import UnknownLink
+from access.throttle import Throttle
+
+
+class Reason(StrEnum):
+    """Why nothing was opened. The first five in the order in which they are found."""
+
+    UNKNOWN = "unknown"
+    PAUSED = "paused"
+    EXPIRED = "expired"
+    USED_UP = "used-up"
+    PIN_NEEDED = "pin-needed"  # none was given; not counted as a try
+    PIN_WRONG = "pin-wrong"
+    PIN_LOCKED = "pin-locked"  # too many wrong ones; the PIN given was not looked at
+    BUSY = "busy"  # too many PINs are being checked; the try is not counted
+    NO_SERVICE = "no-service"  # none of the link's services is configured any more
+    TRUSTED = "trusted-address"  # always open from here
+    ADDRESS = "address-refused"
+    FULL = "too-many"  # the gate's ceiling
+    GATE = "gate-refused"
+    GATE_UNAVAILABLE = "gate-unavailable"
+    NOT_SAVED = "not-saved"  # a full disk
+
+
+_BY_CODE = {
+    "trusted-address": Reason.TRUSTED,
+    "special-address": Reason.ADDRESS,
+    "bad-address": Reason.ADDRESS,
+    "too-many": Reason.FULL,
+}
+
+
+class Refused(Exception):
+    """Nothing was opened. `link` where the token was right; `detail` is the gate's sentence or ""; `retry_after_s` for PIN_LOCKED and BUSY."""
+
+    def __init__(
+        self, reason: Reason, link: Link | None = None, detail: str = "", retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.link = link
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a visitor with a good link may know. `grants`: this link's at this address, of services still configured."""
+
+    link: Link
+    services: tuple[Service, ...]
+    grants: tuple[Grant, ...]
+
+    @property
+    def remaining_ms(self) -> int:
+        """For how long all services are open from here; 0 where one is not."""
+        if {grant.service for grant in self.grants} != {service.name for service in self.services}:
+            return 0
+        return min(grant.remaining_ms for grant in self.grants)
+
+    @property
+    def needs_pin(self) -> bool:
+        """Whether opening asks for a PIN."""
+        return self.link.pin is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(View):
+    """The way is open. `renewed` False: it was before, and a used-up link does not renew."""
+
+    renewed: bool
+
+
+class Opening:
+    """Looks at links and opens them.
+
+    Wrong PINs: 5 by link and address and 20 by link within 15 minutes, then none for 15 minutes.
+    Refusals enter the history at most 20 times in 15 minutes by link (and for all unknown tokens together).
+    """
+
+    def __init__(
+        self,
+        links: Links,
+        gate: Gate,
+        services: Mapping[str, Service],
+        history: History,
+        pins: Pins,
+        *,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
+        self._links = links
+        self._gate = gate
+        self._services = services
+        self._history = history
+        self._clock = clock
+        self._pins = pins
+        self._by_address = Throttle(5, 900, 900, clock=monotonic)
+        self._by_link = Throttle(20, 900, 900, clock=monotonic)
+        self._told = Throttle(20, 900, 900, clock=monotonic)
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def look(self, token: str, address: Address) -> View:
+        """What the link's page shows. Changes nothing, whoever asks and however often. Raises Refused."""
+        link, services = self._usable(token)
+        grants = await self._held(link, services, address)
+        view = View(link, services, grants)
+        if link.used_up and not view.remaining_ms:
+            raise Refused(Reason.USED_UP, link)
+        return view
+
+    async def open(self, token: str, address: Address, pin: str | None = None) -> Opened:
+        """Grant the link's services to `address`, all or none. Raises Refused, and then nothing was opened.
+
+        A link with `uses` spends one where the address was not open by it already; the use is on disk
+        before the gate is asked, and is given back if the gate refuses. If the gate does not answer, the
+        use stays spent, because the way may be open. A grant never outlives its link's end. Goes on to its
+        end when the caller is cancelled.
+        """
+        return await finish(self._open(token, address, pin))
+
+    async def _open(self, token: str, address: Address, pin: str | None) -> Opened:
+        try:
+            opened = await self._try(token, address, pin)
+        except Refused as refused:
+            self._tell_refusal(refused, address)
+            raise
+        self._history.record(
+            "link-opened",
+            holder=opened.link.holder,
+            note=opened.link.label,
+            address=str(address),
+            services=[service.name for service in opened.services],
+        )
+        return opened
+
+    async def _try(self, token: str, address: Address, pin: str | None) -> Opened:
+        link, services = self._usable(token)
+        with self._links.underway(link.id):
+            if link.used_up:
+                return await self._still_open(link, services, address)
+            if link.pin is not None:
+                await self._check_pin(link, address, pin)
+                link, services = self._usable(token)  # the hash took its time
+            if link.uses is None:
+                opened = await self._grant(link, services, address)
+                self._links.count_use(link.id)
+                return opened
+            # One at a time, so that a double tap spends one use, and the last use given back is there for the next.
+            async with self._turns[link.id]:
+                return await self._open_limited(token, address)
+
+    async def _open_limited(self, token: str, address: Address) -> Opened:
+        link, services = self._usable(token)
+        if link.used_up:
+            return await self._still_open(link, services, address)
+        if View(link, services, await self._held(link, services, address)).remaining_ms:
+            return await self._grant(link, services, address)
+        try:
+            await self._links.spend_use(link.id)
+        except NotSaved as error:
+            raise Refused(Reason.NOT_SAVED, link, str(error)) from None
+        except UnknownLink:
+            raise Refused(Reason.UNKNOWN) from None
+        except UsedUp:
+            raise Refused(Reason.USED_UP, link) from None
+        try:
+            link, services = self._usable(token)  # the disk took its time
+            return await self._grant(link, services, address)
+        except Refused as refused:
+            if refused.reason is not Reason.GATE_UNAVAILABLE:
+                self._links.give_use_back(link.id)
+            raise
+
+    def _usable(self, token: str) -> tuple[Link, tuple[Service, ...]]:
+        link = self._links.find(token)
+        if link is None:
+            raise Refused(Reason.UNKNOWN)
+        state = link.state(self._clock())
+        if state == "paused":
+            raise Refused(Reason.PAUSED, link)
+        if state == "expired":
+            raise Refused(Reason.EXPIRED, link)
+        services = tuple(self._services[name] for name in link.services if name in self._services)
+        if not services:
+            raise Refused(Reason.NO_SERVICE, link)
+        return link, services
+
+    async def _still_open(self, link: Link, services: tuple[Service, ...], address: Address) -> Opened:
+        opened = Opened(link, services, await self._held(link, services, address), renewed=False)
+        if not opened.remaining_ms:
+            raise Refused(Reason.USED_UP, link)
+        return opened
+
+    async def _held(self, link: Link, services: tuple[Service, ...], address: Address) -> tuple[Grant, ...]:
+        names = {service.name for service in services}
+        try:
+            grants = await self._gate.grants(holder=link.holder, address=address)
+        except GateUnavailable as error:
+            raise Refused(Reason.GATE_UNAVAILABLE, link, str(error)) from None
+        return tuple(grant for grant in grants if grant.service in names)
+
+    async def _grant(self, link: Link, services: tuple[Service, ...], address: Address) -> Opened:
+        left_s = math.inf if link.expires_at is None else max(1, math.ceil(link.expires_at - self._clock()))
+        durations = {
+            service.name: int(min(link.duration_s or service.default_duration_s, service.max_duration_s, left_s))
+            for service in services
+        }
+        try:
+            grants = await self._gate.grant(
+                durations, address, holder=link.holder, note=link.label, addresses=link.addresses
+            )
+        except GateUnavailable as error:
+            raise Refused(Reason.GATE_UNAVAILABLE, link, str(error)) from None
+        except GateRefusal as refusal:
+            raise Refused(_BY_CODE.get(refusal.code, Reason.GATE), link, refusal.message) from None
+        return Opened(link, services, tuple(grants), renewed=True)
+
+    async def _check_pin(self, link: Link, address: Address, pin: str | None) -> None:
+        given = clean_pin(pin or "")
+        if not given or link.pin is None:
+            raise Refused(Reason.PIN_NEEDED, link)
+        here = (link.id, str(address))
+        if locked_s := max(self._by_address.locked_s(here), self._by_link.locked_s(link.id)):
+            raise Refused(Reason.PIN_LOCKED, link, retry_after_s=math.ceil(locked_s))
+        # Counted before the hash runs: guesses in parallel find the lock that they make.
+        self._by_address.count(here)
+        self._by_link.count(link.id)
+        try:
+            right = len(given) <= PIN_LONGEST and await self._pins.matches(link.pin, given)
+        except Busy:
+            self._by_address.forgive(here)
+            self._by_link.forgive(link.id)
+            raise Refused(Reason.BUSY, link, retry_after_s=1) from None
+        if not right:
+            raise Refused(Reason.PIN_WRONG, link)
+        self._by_address.forget(here)
+        self._by_link.forgive(link.id)
+
+    def _tell_refusal(self, refused: Refused, address: Address) -> None:
+        link = refused.link
+        if not self._told.count(link.id if link else None):
+            return
+        self._history.record(
+            "link-refused",
+            outcome="refused",
+            reason=refused.reason.value,
+            holder=link.holder if link else None,
+            note=link.label if link else None,
+            address=str(address),
+            services=link.services if link else (),
+        )

@@ -1,0 +1,76 @@
+"""secret.key: what link URLs and form tokens derive from."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+
+from access import files
+
+_BYTES = 32
+_TOKEN_BYTES = 20  # 160 bits, 32 characters of base32
+_LONGEST = 256
+
+
+class Key:
+    """Derives tokens. Each use has a subkey of its own, so that no token of one can stand for another."""
+
+    __slots__ = ("_form", "_link")
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != _BYTES:
+            raise ValueError(f"a key is {_BYTES} bytes")
+        self._link = _mac(secret, "safeip link")
+        self._form = _mac(secret, "safeip form")
+
+    @classmethod
+    def load(cls, path: str) -> "Key":
+        """Read the key, or make it where there is none: then every link's URL is new. Blocks.
+
+        Raises StateError for a key that is torn, short, or open to others; NotSaved where none can be written.
+        """
+        text = files.read(path, private=True, largest=_LONGEST)
+        if text is None:
+            secret = secrets.token_bytes(_BYTES)
+            files.replace(path, base64.b64encode(secret) + b"\n")
+            return cls(secret)
+        try:
+            secret = base64.b64decode(text.strip(), validate=True)
+        except binascii.Error:
+            secret = b""
+        if len(secret) != _BYTES:
+            what = f"is not a key of {_BYTES} bytes in base64; bring it back from a backup, or remove it"
+            raise files.StateError(path, "", f"{what} for a new one, which makes every link's URL new")
+        return cls(secret)
+
+    def link_token(self, link_id: str, generation: int) -> str:
+        """The secret part of a link's URL: the id, "-" and 160 bits. The same for the same link until it is rotated."""
+        return f"{link_id}-{_text(_mac(self._link, link_id, str(generation)))}"
+
+    def form_token(self, purpose: str, nonce: str, end: int) -> str:
+        """Proof that the form with `purpose` was made for the browser that holds `nonce`, good until `end`, in seconds."""
+        return f"{end}-{_text(_mac(self._form, purpose, nonce, str(end)))}"
+
+    def form_token_holds(self, token: str, purpose: str, nonce: str, now: float) -> bool:
+        """Whether form_token gave `token` for this purpose and nonce, and its end is not yet reached."""
+        text, _, _ = token.partition("-")
+        end = int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else 0
+        return same(token, self.form_token(purpose, nonce, end)) and now < end
+
+
+def same(given: str, expected: str) -> bool:
+    """Compare in a time that tells nothing of where they differ. `given` may be any text."""
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
+
+
+def _mac(key: bytes, *parts: str) -> bytes:
+    mac = hmac.new(key, digestmod=hashlib.sha256)
+    for part in parts:
+        data = part.encode(errors="surrogatepass")
+        mac.update(len(data).to_bytes(8, "big") + data)  # so that ("ab", "c") is not ("a", "bc")
+    return mac.digest()
+
+
+def _text(mac: bytes) -> str:
+    return base64.b32encode(mac[:_TOKEN_BYTES]).decode().lower()
