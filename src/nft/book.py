@@ -1,0 +1,92 @@
+"""What the gate knows to be open, without asking the kernel: the book of elements with an end."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An element of a set: a grant, or a ban.
+
+    `end_ms` is in milliseconds of the monotonic clock, like the kernel's own timeouts: setting the wall
+    clock moves no end. `timeout_ms` is the whole time that it was given.
+    """
+
+    set: str
+    key: bytes
+    holder: str
+    note: str
+    end_ms: int
+    timeout_ms: int
+
+
+class Book:
+    """Entries by set and key, by holder, and by end. Not thread-safe; changes cost O(log n)."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, dict[bytes, Entry]] = {}
+        self._holders: dict[str, dict[tuple[str, bytes], None]] = {}
+        self._ends: list[tuple[int, str, bytes]] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def get(self, set_name: str, key: bytes) -> Entry | None:
+        """The entry for a key, if there is one."""
+        return self._sets.get(set_name, {}).get(key)
+
+    def put(self, entry: Entry) -> None:
+        """Write an entry, in the place of one with the same key; it becomes its holder's newest."""
+        self.take(entry.set, entry.key)
+        self._sets.setdefault(entry.set, {})[entry.key] = entry
+        self._holders.setdefault(entry.holder, {})[entry.set, entry.key] = None
+        self._size += 1
+        if len(self._ends) > 2 * self._size + 64:  # mostly ends that have been replaced since
+            self._ends = [(e.end_ms, e.set, e.key) for e in self]
+            heapq.heapify(self._ends)
+        else:
+            heapq.heappush(self._ends, (entry.end_ms, entry.set, entry.key))
+
+    def take(self, set_name: str, key: bytes) -> Entry | None:
+        """Strike an entry out; None if there is none."""
+        entry = self._sets.get(set_name, {}).pop(key, None)
+        if entry is not None:
+            self._size -= 1
+            held = self._holders[entry.holder]
+            del held[set_name, key]
+            if not held:
+                del self._holders[entry.holder]
+        return entry
+
+    def count(self, set_name: str) -> int:
+        """How many entries a set has."""
+        return len(self._sets.get(set_name, {}))
+
+    def __iter__(self) -> Iterator[Entry]:
+        for entries in self._sets.values():
+            yield from entries.values()
+
+    def of_set(self, set_name: str) -> list[Entry]:
+        """The entries of a set."""
+        return list(self._sets.get(set_name, {}).values())
+
+    def of_holder(self, holder: str) -> list[Entry]:
+        """The entries of a holder, the one put longest ago first."""
+        return [self._sets[set_name][key] for set_name, key in self._holders.get(holder, {})]
+
+    def next_end_ms(self) -> int | None:
+        """When `expire` next has something to do, or earlier."""
+        return self._ends[0][0] if self._ends else None
+
+    def expire(self, now_ms: int) -> list[Entry]:
+        """Strike out and give back what has ended."""
+        ended = []
+        while self._ends and self._ends[0][0] <= now_ms:
+            end_ms, set_name, key = heapq.heappop(self._ends)
+            entry = self.get(set_name, key)
+            if entry is not None and entry.end_ms == end_ms:
+                self.take(set_name, key)
+                ended.append(entry)
+        return ended

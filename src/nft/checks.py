@@ -1,0 +1,120 @@
+"""What the gate refuses, whoever asks: each value of a request against the policy that root wrote."""
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from nft.policy import Policy, ServiceRule
+
+BAN_MAX_S = 30 * 86400
+_HOLDER = re.compile(r"(cli|(person|link|token):[a-z0-9._-]{1,32})", re.ASCII)
+_NOTE_BYTES = 64  # with the holder's 39 and a space it fits the 127 that nft lists of a comment
+_SPECIAL = (
+    "0.0.0.0/8",  # RFC 1122: this network
+    "127.0.0.0/8",  # RFC 1122: loopback
+    "169.254.0.0/16",  # RFC 3927: link-local
+    "224.0.0.0/4",  # RFC 5771: multicast
+    "240.0.0.0/4",  # RFC 1112: reserved, with the broadcast address
+)
+_SPECIAL4 = tuple(IPv4Network(text) for text in _SPECIAL)
+# Only 2000::/3 (RFC 4291) and the unique local fc00::/7 (RFC 4193) are hosts' own: without them
+# remain loopback, unspecified, mapped, translated, link-local, site-local and multicast.
+_HOSTS6 = (IPv6Network("2000::/3"), IPv6Network("fc00::/7"))
+
+
+class Refusal(Exception):  # noqa: N818 (an answer, no error)
+    """The gate says no. `code` is one of a fixed few, the message is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def service(policy: Policy, name: str) -> ServiceRule:
+    """A service of the configuration."""
+    rule = policy.services.get(name)
+    if rule is None:
+        raise Refusal("unknown-service", f"there is no service {name!r} in the configuration")
+    return rule
+
+
+def duration(rule: ServiceRule, seconds: int) -> None:
+    """Between a second and the service's maximum. Never 0, which the kernel takes for ever."""
+    if not 1 <= seconds <= rule.max_duration_s:
+        raise Refusal("bad-duration", f"{rule.name} opens for 1 to {rule.max_duration_s} seconds, not {seconds}")
+
+
+def ban_duration(seconds: int) -> None:
+    """0, which lifts a ban, to 30 days."""
+    if seconds > BAN_MAX_S:
+        raise Refusal("bad-duration", f"a ban lasts {BAN_MAX_S} seconds at most, not {seconds}")
+
+
+def key(policy: Policy, text: str) -> bytes:
+    """The set key of an address in its one canonical spelling, of exactly the configured size."""
+    try:
+        if "/" not in text:
+            host = IPv4Address(text)
+            if str(host) == text:
+                return host.packed
+        elif str(network := IPv6Network(text)) == text and network.prefixlen == policy.ipv6_prefix:
+            return network.network_address.packed
+    except ValueError:
+        pass
+    raise Refusal("bad-address", f"{text!r} is neither an IPv4 host nor an IPv6 /{policy.ipv6_prefix}")
+
+
+def open_to(policy: Policy, address_key: bytes) -> None:
+    """Refuse what is no single home's own address, and what is trusted anyway."""
+    shown = address(policy, address_key)
+    if len(address_key) == 4:
+        special = any(IPv4Address(address_key) in network for network in _SPECIAL4)
+    else:
+        special = not any(IPv6Address(address_key) in network for network in _HOSTS6)
+    if special:
+        raise Refusal("special-address", f"{shown} is not the address of a host in the Internet")
+    if trusted(policy, address_key):
+        raise Refusal("trusted-address", f"{shown} is in a trusted network, which is never closed")
+
+
+def trusted(policy: Policy, address_key: bytes) -> bool:
+    """Whether any part of the address is in a trusted network."""
+    bits = 32 if len(address_key) == 4 else policy.ipv6_prefix
+    asked = IPv4Network((address_key, bits)) if bits == 32 and len(address_key) == 4 else None
+    if asked is not None:
+        return any(network.version == 4 and asked.overlaps(network) for network in policy.trusted)
+    prefix = IPv6Network((address_key, bits))
+    return any(network.version == 6 and prefix.overlaps(network) for network in policy.trusted)
+
+
+def address(policy: Policy, address_key: bytes) -> str:
+    """A set key in its canonical spelling: `203.0.113.7`, `2001:db8:1::/64`."""
+    host = ip_address(address_key)
+    return str(host) if host.version == 4 else f"{host}/{policy.ipv6_prefix}"
+
+
+def holder(text: str) -> None:
+    """`cli`, `person:NAME`, `link:ID` or `token:ID`."""
+    if not _HOLDER.fullmatch(text):
+        raise Refusal("bad-holder", f"{text!r} is not cli, person:NAME, link:ID or token:ID")
+
+
+def note(text: str) -> None:
+    """Printable text that nft can list and read again: no quote, backslash or control character."""
+    if len(text.encode()) > _NOTE_BYTES or not text.isprintable() or '"' in text or "\\" in text:
+        raise Refusal("bad-note", f"a note has at most {_NOTE_BYTES} bytes and neither quote nor backslash")
+
+
+def comment(holder_text: str, note_text: str) -> str:
+    """What an element says of itself: its holder, and the note."""
+    return f"{holder_text} {note_text}".rstrip()
+
+
+def read_comment(text: str) -> tuple[str, str]:
+    """Holder and note of an element; what somebody put there by hand is `cli`'s."""
+    first, _, rest = text.partition(" ")
+    try:
+        holder(first)
+        note(rest)
+    except Refusal:
+        return "cli", ""
+    return first, rest

@@ -1,0 +1,121 @@
+"""The gate's rules as text: the base ruleset with the configured services in it. Pure; nothing is run here."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from nft.policy import Policy, ServiceRule
+
+# not resolved: the file may be seen through a directory that only its descriptor leads to
+BASE = Path(__file__).parents[2] / "nft" / "safeip.nft"
+
+BASE_SETS = frozenset({"ports", "blocked4", "blocked6", "banned4", "banned6"})
+BASE_CHAINS = frozenset({"gate", "trusted", "custom", "ranges", "closed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What the table holds already: names of its sets and maps, and of its chains."""
+
+    sets: Collection[str] = field(default=())
+    chains: Collection[str] = field(default=())
+
+
+def service_sets(policy: Policy) -> list[str]:
+    """The names of the sets that hold grants."""
+    return [f"{name}{family}" for name in policy.services for family in (4, 6)]
+
+
+def script(policy: Policy, present: Present, custom: str | None = None) -> str:
+    """One transaction that makes the table what the policy says and leaves every grant where it is.
+
+    Rules are replaced, elements of sets that stay are not touched, services that went are taken away with
+    their sets. `custom` is the path of a file of the admin's rules to include. With no table `present` it
+    makes it. In mode "sets" only the grants' sets are made, in a table that may be the admin's.
+    """
+    table = f"{policy.family} {policy.table}"
+    if policy.mode == "sets":
+        return f"table {table} {{\n{_sets(policy)}}}\n"
+    gone_chains = sorted(set(present.chains) - BASE_CHAINS - {f"service-{name}" for name in policy.services})
+    gone_sets = sorted(set(present.sets) - BASE_SETS - set(service_sets(policy)))
+    base = BASE.read_text(encoding="utf-8").replace("table inet safeip {", f"table {table} {{", 1)
+    base = base.replace(prefix_mask(64), prefix_mask(policy.ipv6_prefix))
+    return "\n".join(
+        [
+            f"add table {table}",
+            f"flush table {table}",
+            *([f"flush map {table} ports"] if "ports" in present.sets else []),
+            base,
+            f"table {table} {{",
+            _sets(policy),
+            *(_chain(service, policy) for service in policy.services.values()),
+            _trusted(policy),
+            _custom(custom),
+            _ports(policy),
+            "}",
+            *(f"delete chain {table} {name}" for name in gone_chains),
+            *(f"delete set {table} {name}" for name in gone_sets),
+            "",
+        ]
+    )
+
+
+def teardown(policy: Policy) -> str:
+    """One transaction that takes away what `script` made; in mode "sets" it empties the sets."""
+    table = f"{policy.family} {policy.table}"
+    if policy.mode == "sets":
+        return "".join(f"flush set {table} {name}\n" for name in service_sets(policy))
+    return f"add table {table}\ndelete table {table}\n"
+
+
+def prefix_mask(bits: int) -> str:
+    """The netmask of an IPv6 prefix: `ffff:ffff:ffff:ffff::` for 64."""
+    return str(IPv6Network(f"::/{bits}").netmask)
+
+
+def _sets(policy: Policy) -> str:
+    return "".join(
+        f"\tset {name}{family} {{ type {kind}; flags timeout; counter; gc-interval 30s; }}\n"
+        for name in policy.services
+        for family, kind in ((4, "ipv4_addr"), (6, "ipv6_addr"))
+    )
+
+
+def _chain(service: ServiceRule, policy: Policy) -> str:
+    keep = "\t\tct state established,related accept\n" if service.existing == "keep" else ""
+    return (
+        f"\tchain service-{service.name} {{\n{keep}"
+        f"\t\tip saddr @{service.name}4 accept\n"
+        f"\t\tip6 saddr & {prefix_mask(policy.ipv6_prefix)} @{service.name}6 accept\n"
+        "\t\tgoto closed\n\t}"
+    )
+
+
+def _trusted(policy: Policy) -> str:
+    rules = "".join(f"\t\t{_family(network)} saddr {network} accept\n" for network in policy.trusted)
+    return f"\tchain trusted {{\n{rules}\t}}"
+
+
+def _family(network: IPv4Network | IPv6Network) -> str:
+    return "ip" if network.version == 4 else "ip6"
+
+
+def _custom(path: str | None) -> str:
+    include = f'\t\tinclude "{path}"\n' if path else ""
+    return f"\tchain custom {{\n{include}\t}}"
+
+
+def _ports(policy: Policy) -> str:
+    single, ranges = [], []
+    for service in policy.services.values():
+        for port in service.ports:
+            if port.first == port.last:
+                single.append(f"{port.protocol} . {port.first} : goto service-{service.name}")
+            else:
+                ranges.append(f"\t\t{port.protocol} dport {port.first}-{port.last} goto service-{service.name}\n")
+    elements = f" elements = {{ {', '.join(single)} }};" if single else ""
+    return (
+        f"\tmap ports {{ type inet_proto . inet_service : verdict;{elements} }}\n"
+        f"\tchain ranges {{\n{''.join(ranges)}\t}}"
+    )
