@@ -48,22 +48,27 @@ def read(path: str, *, private: bool = False, largest: int = LARGEST) -> bytes |
     except OSError as error:
         why = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened ({reason(error)})"
         raise StateError(path, "", why) from None
-    with os.fdopen(fd, "rb") as file:
-        is_ = os.fstat(fd)
-        if not stat.S_ISREG(is_.st_mode):
-            raise StateError(path, "", "is not a regular file")
-        if is_.st_uid not in {0, os.geteuid()}:
-            raise StateError(path, "", f"belongs to user {is_.st_uid}; it must be user {os.geteuid()}'s or root's")
-        if private and is_.st_mode & 0o077:
-            mode = stat.S_IMODE(is_.st_mode)
-            raise StateError(path, "", f"is open to others (mode {mode:04o}); what it held may be known: chmod 600 it")
-        try:
+    try:
+        _check(path, os.fstat(fd), private=private)
+        with os.fdopen(fd, "rb", closefd=False) as file:
             data = file.read(largest + 1)
-        except OSError as error:
-            raise StateError(path, "", f"cannot be read ({reason(error)})") from None
+    except OSError as error:
+        raise StateError(path, "", f"cannot be read ({reason(error)})") from None
+    finally:
+        os.close(fd)
     if len(data) > largest:
         raise StateError(path, "", f"is larger than {largest} bytes")
     return data
+
+
+def _check(path: str, found: os.stat_result, *, private: bool) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise StateError(path, "", "is not a regular file")
+    if found.st_uid not in {0, os.geteuid()}:
+        raise StateError(path, "", f"belongs to user {found.st_uid}; it must be user {os.geteuid()}'s or root's")
+    if private and found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise StateError(path, "", f"is open to others (mode {mode:04o}); what it holds may be known: chmod 600 it")
 
 
 def replace(path: str, data: bytes) -> None:

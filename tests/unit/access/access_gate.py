@@ -1,0 +1,107 @@
+"""A gate in memory, so that decisions can be tested without a kernel."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from access.address import Address
+from access.gate import Banned, Blocked, GateRefusal, Grant
+
+
+class Clock:
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class MemoryGate:
+    clock: Callable[[], float]
+    trusted: set[str] = field(default_factory=set)
+    fail: Exception | None = None
+    wait: asyncio.Event | None = None  # grant() waits for it
+    asked: asyncio.Event | None = None  # set once grant() waits
+    calls: list[str] = field(default_factory=list)
+    open: dict[tuple[str, str], tuple[Grant, float]] = field(default_factory=dict)
+    seconds: list[Mapping[str, int]] = field(default_factory=list)
+
+    async def grant(
+        self,
+        services: Mapping[str, int],
+        address: Address,
+        *,
+        holder: str,
+        note: str,
+        addresses: int | None = None,
+    ) -> list[Grant]:
+        if self.asked is not None:
+            self.asked.set()
+        if self.wait is not None:
+            await self.wait.wait()
+        await asyncio.sleep(0)  # as over a wire, others get their turn
+        self.calls.append("grant")
+        if self.fail is not None:
+            raise self.fail
+        if str(address) in self.trusted:
+            raise GateRefusal("trusted-address", "is always let through")
+        self.seconds.append(dict(services))
+        for name, seconds in services.items():
+            grant = Grant(name, str(address), holder, note, 0, 0, 0)
+            before = self.open.get((name, str(address)))
+            end = max(self.clock() + seconds, before[1] if before else 0)
+            self.open[name, str(address)] = (grant, end)
+        if addresses is not None:
+            self._leave(holder, addresses)
+        return [g for g in await self._list() if g.address == str(address) and g.service in services]
+
+    def _leave(self, holder: str, addresses: int) -> None:
+        mine = dict.fromkeys(address for (_, address), (grant, _) in self.open.items() if grant.holder == holder)
+        for gone in list(mine)[: max(0, len(mine) - addresses)]:
+            self.open = {key: value for key, value in self.open.items() if key[1] != gone}
+
+    async def _list(self) -> list[Grant]:
+        now = self.clock()
+        return [replace(grant, remaining_ms=int((end - now) * 1000)) for grant, end in self.open.values() if end > now]
+
+    async def revoke(
+        self,
+        *,
+        service: str | None = None,
+        address: Address | None = None,
+        holder: str | None = None,
+        everything: bool = False,
+    ) -> int:
+        await asyncio.sleep(0)
+        self.calls.append("revoke")
+        if self.fail is not None:
+            raise self.fail
+        before = len(self.open)
+        self.open = {key: value for key, value in self.open.items() if value[0].holder != holder}
+        return before - len(self.open)
+
+    async def grants(
+        self, *, service: str | None = None, address: Address | None = None, holder: str | None = None
+    ) -> list[Grant]:
+        await asyncio.sleep(0)
+        if self.fail is not None and not isinstance(self.fail, GateRefusal):
+            raise self.fail
+        return [
+            grant
+            for grant in await self._list()
+            if (address is None or grant.address == str(address)) and holder in {None, grant.holder}
+        ]
+
+    async def blocked(self) -> list[Blocked]:
+        return []
+
+    async def ban(self, address: Address, duration_s: int) -> None:
+        raise NotImplementedError
+
+    async def banned(self) -> list[Banned]:
+        return []
+
+    async def status(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,93 @@
+import base64
+import stat
+from pathlib import Path
+
+import pytest
+
+from access.files import StateError
+from access.secret import Key
+
+
+def path(directory: Path) -> str:
+    return str(directory / "secret.key")
+
+
+def test_made_once(tmp_path: Path) -> None:
+    first = Key.load(path(tmp_path))
+    text = (tmp_path / "secret.key").read_bytes()
+    assert len(base64.b64decode(text, validate=False)) == 32
+    assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
+    again = Key.load(path(tmp_path))
+    assert (tmp_path / "secret.key").read_bytes() == text
+    assert again.link_token("aaaaaa", 1) == first.link_token("aaaaaa", 1)
+    assert base64.b64decode(text).hex() not in repr(vars(Key)) + repr(first)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        base64.b64encode(b"x" * 31),
+        base64.b64encode(b"x" * 33),
+        base64.b64encode(b"x" * 32)[:-5],
+        b"x" * 32,
+        b"\xff" * 44,
+        b"not base64 at all!!",
+    ],
+)
+def test_torn_or_short(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "secret.key").write_bytes(data)
+    (tmp_path / "secret.key").chmod(0o600)
+    with pytest.raises(StateError) as caught:
+        Key.load(path(tmp_path))
+    assert str(caught.value).startswith(f"{tmp_path}/secret.key: is not a key of 32 bytes in base64; bring it back")
+    assert (tmp_path / "secret.key").read_bytes() == data
+
+
+def test_far_too_long(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_bytes(b"A" * 300)
+    (tmp_path / "secret.key").chmod(0o600)
+    with pytest.raises(StateError, match="is larger than 256 bytes"):
+        Key.load(path(tmp_path))
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o604])
+def test_open_to_others(tmp_path: Path, mode: int) -> None:
+    Key.load(path(tmp_path))
+    (tmp_path / "secret.key").chmod(mode)
+    with pytest.raises(StateError) as caught:
+        Key.load(path(tmp_path))
+    assert caught.value.message == f"is open to others (mode 0{mode:o}); what it holds may be known: chmod 600 it"
+
+
+def test_symlink(tmp_path: Path) -> None:
+    Key.load(str(tmp_path / "other"))
+    (tmp_path / "secret.key").symlink_to(tmp_path / "other")
+    with pytest.raises(StateError, match="is a symbolic link"):
+        Key.load(path(tmp_path))
+
+
+def test_form_token_holds_for_what_it_was_made_for_only() -> None:
+    key, other = Key(b"k" * 32), Key(b"o" * 32)
+    token = key.form_token("open:abc", "nonce", 1000)
+    assert key.form_token_holds(token, "open:abc", "nonce", 999.9)
+    assert not key.form_token_holds(token, "open:abc", "nonce", 1000)
+    assert not key.form_token_holds(token, "open:abd", "nonce", 0)
+    assert not key.form_token_holds(token, "open:abc", "nonce2", 0)
+    assert not key.form_token_holds(token, "open:ab", "cnonce", 0)
+    assert not other.form_token_holds(token, "open:abc", "nonce", 0)
+    assert not key.form_token_holds(token.replace("1000", "9999"), "open:abc", "nonce", 0)
+    assert not key.form_token_holds(key.link_token("open:abc", 1), "open:abc", "1", 0)
+
+
+@pytest.mark.parametrize(
+    "token", ["", "-", "1000", "1000-", "é-é", "\ud800", "٣-x", "9" * 10_000, "-1-x", "1000-" + "a" * 32, "\0" * 50]
+)
+def test_garbage_is_no_form_token(token: str) -> None:
+    assert not Key(b"k" * 32).form_token_holds(token, "open:abc", "nonce\ud800", 0)
+
+
+def test_same_key_same_token_ever() -> None:
+    """URLs that were given away keep working across versions."""
+    assert Key(bytes(32)).link_token("k3v7aa", 1) == "k3v7aa-lv6eithymqlceaavum4i3hb2a3tzblf6"
