@@ -13,7 +13,7 @@ from typing import Any
 
 import nftables
 
-from nft.sets import Add, Change, Element, Flush, KernelError, Remove, Replace, key_text
+from nft.sets import Add, Change, Element, Flush, KernelError, Remove, key_text
 
 _ERRORS = {
     "No such file or directory": errno.ENOENT,

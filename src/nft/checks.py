@@ -1,7 +1,7 @@
 """What the gate refuses, whoever asks: each value of a request against the policy that root wrote."""
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from nft.policy import Policy, ServiceRule
 
@@ -78,18 +78,22 @@ def open_to(policy: Policy, address_key: bytes) -> None:
 
 def trusted(policy: Policy, address_key: bytes) -> bool:
     """Whether any part of the address is in a trusted network."""
-    bits = 32 if len(address_key) == 4 else policy.ipv6_prefix
-    asked = IPv4Network((address_key, bits)) if bits == 32 and len(address_key) == 4 else None
-    if asked is not None:
-        return any(network.version == 4 and asked.overlaps(network) for network in policy.trusted)
-    prefix = IPv6Network((address_key, bits))
-    return any(network.version == 6 and prefix.overlaps(network) for network in policy.trusted)
+    asked = ip_network(address(policy, address_key))
+    return any(network.version == asked.version and asked.overlaps(network) for network in policy.trusted)
 
 
 def address(policy: Policy, address_key: bytes) -> str:
     """A set key in its canonical spelling: `203.0.113.7`, `2001:db8:1::/64`."""
     host = ip_address(address_key)
     return str(host) if host.version == 4 else f"{host}/{policy.ipv6_prefix}"
+
+
+def key_of_network(policy: Policy, address_key: bytes) -> bytes:
+    """A key without the bits beyond the configured prefix."""
+    if len(address_key) == 4:
+        return address_key
+    network = IPv6Network((address_key, policy.ipv6_prefix), strict=False)
+    return network.network_address.packed
 
 
 def holder(text: str) -> None:

@@ -1,0 +1,95 @@
+"""What the gate tells: grants, bans, who knocks. In parts that fit a line of the wire.
+
+Grants and bans come from the book, their counters from the kernel, some at a time: a whole set of 100,000
+takes the kernel a second or two, and nobody may have to wait for that.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from nft import checks
+from nft.book import Entry
+from nft.netlink_sets import NetlinkSets
+from nft.policy import Policy
+from nft.sets import Element
+
+Items = list[dict[str, Any]]
+
+_PART = 150  # 64 KiB hold as many grants with the longest notes
+_PROTOCOLS = {6: "tcp", 17: "udp"}
+
+
+def now_ms() -> int:
+    """The clock of every end: monotonic, as the kernel's own timeouts, so no set clock moves one."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def show(policy: Policy, entries: Sequence[Entry], counted: Sequence[Element | None] = ()) -> Items:
+    """Grants as the wire has them; without `counted` nothing has passed yet."""
+    now = now_ms()
+    counts = counted or [None] * len(entries)
+    return [
+        {
+            "service": entry.set[:-1],
+            "address": checks.address(policy, entry.key),
+            "holder": entry.holder,
+            "note": entry.note,
+            "remaining_ms": max(0, entry.end_ms - now),
+            "packets": count.packets if count else 0,
+            "bytes": count.bytes if count else 0,
+        }
+        for entry, count in zip(entries, counts, strict=True)
+    ]
+
+
+def grants(sets: NetlinkSets, policy: Policy, entries: Sequence[Entry]) -> Iterator[Items]:
+    """Grants with their counters of this moment."""
+    for part, counted in _counted(sets, entries):
+        yield show(policy, part, counted)
+
+
+def banned(sets: NetlinkSets, policy: Policy, entries: Sequence[Entry]) -> Iterator[Items]:
+    """Bans with the packets that were dropped."""
+    for part, counted in _counted(sets, entries):
+        now = now_ms()
+        yield [
+            {
+                "address": checks.address(policy, entry.key),
+                "remaining_ms": max(0, entry.end_ms - now),
+                "packets": count.packets if count else 0,
+            }
+            for entry, count in zip(part, counted, strict=True)
+        ]
+
+
+def blocked(sets: NetlinkSets, policy: Policy) -> Iterator[Items]:
+    """Sources of the last day with the port that they tried.
+
+    `last_ms` is the time since the last packet in milliseconds: each one renews its element's timeout.
+    A key is address, protocol and port, each padded to four bytes (nf_tables' concatenations).
+    """
+    for name, size in (("blocked4", 4), ("blocked6", 16)):
+        for part in sets.dump(name):
+            for start in range(0, len(part), _PART):
+                yield [_knock(policy, found, size) for found in part[start : start + _PART]]
+
+
+def _knock(policy: Policy, found: Element, size: int) -> dict[str, Any]:
+    protocol = found.key[size]
+    return {
+        "address": checks.address(policy, found.key[:size]),
+        "protocol": _PROTOCOLS.get(protocol, str(protocol)),
+        "port": int.from_bytes(found.key[size + 4 : size + 6], "big"),
+        "packets": found.packets,
+        "bytes": found.bytes,
+        "last_ms": (found.timeout_ms or 0) - (found.left_ms or 0),
+    }
+
+
+def _counted(
+    sets: NetlinkSets, entries: Sequence[Entry]
+) -> Iterator[tuple[Sequence[Entry], list[Element | None]]]:
+    for start in range(0, len(entries), _PART):
+        part = entries[start : start + _PART]
+        yield part, sets.read([(entry.set, entry.key) for entry in part])

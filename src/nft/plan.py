@@ -1,0 +1,144 @@
+"""One transaction in the making: requests change the book at once, the kernel in one commit, or neither."""
+
+from collections.abc import Callable
+
+from nft import checks
+from nft.book import Book, Entry
+from nft.policy import Policy
+from nft.sets import Change, Element, Remove, Replace
+from nft.wire import Ban, Grant, Revoke
+
+
+class Plan:
+    """Collects what the requests that wait change, each seeing what those before it did."""
+
+    def __init__(self, policy: Policy, book: Book, now_ms: int) -> None:
+        self._policy = policy
+        self._book = book
+        self._now_ms = now_ms
+        self._before: list[tuple[str, bytes, Entry | None]] = []
+
+    def alone(self, decide: Callable[[], object]) -> None:
+        """Run one request's part; a refusal undoes what it did so far and is raised again."""
+        mark = len(self._before)
+        try:
+            decide()
+        except checks.Refusal:
+            self.undo(mark)
+            raise
+
+    def undo(self, mark: int = 0) -> None:
+        """Put the book back as it was when `mark` changes had been made."""
+        while len(self._before) > mark:
+            set_name, key, entry = self._before.pop()
+            self._book.take(set_name, key)
+            if entry is not None:
+                self._book.put(entry)
+
+    def changes(self) -> list[Change]:
+        """What the kernel is to do: at most one change for each key."""
+        first: dict[tuple[str, bytes], Entry | None] = {}
+        for set_name, key, entry in self._before:
+            first.setdefault((set_name, key), entry)
+        changes: list[Change] = []
+        for (set_name, key), before in first.items():
+            after = self._book.get(set_name, key)
+            if after is not None and after != before:
+                changes.append(Replace(element(after, self._now_ms)))
+            elif after is None and before is not None:
+                changes.append(Remove(set_name, key))
+        return changes
+
+    def grant(self, request: Grant) -> tuple[list[Entry], list[str]]:
+        """The grants that hold now, and the addresses that had to leave. Raises checks.Refusal.
+
+        A grant that already lasts longer stays as it is, its holder too.
+        """
+        checks.holder(request.holder)
+        checks.note(request.note)
+        key = checks.key(self._policy, request.address)
+        checks.open_to(self._policy, key)
+        family = 4 if len(key) == 4 else 6
+        granted = []
+        for name, seconds in request.services.items():
+            checks.duration(checks.service(self._policy, name), seconds)
+            end_ms = self._now_ms + seconds * 1000
+            held = self._book.get(f"{name}{family}", key)
+            if held is None and len(self._book) - self._bans() >= self._policy.max_grants:
+                raise checks.Refusal("too-many", f"{self._policy.max_grants} grants are open, the most allowed")
+            if held is None or held.end_ms < end_ms:
+                held = Entry(f"{name}{family}", key, request.holder, request.note, end_ms, seconds * 1000)
+                self._put(held)
+            granted.append(held)
+        left = self._leave(request.holder, key, request.addresses) if request.addresses else []
+        return granted, left
+
+    def revoke(self, request: Revoke) -> int:
+        """How many grants were taken back. Raises checks.Refusal."""
+        if request.service is not None:
+            checks.service(self._policy, request.service)
+        key = None if request.address is None else checks.key(self._policy, request.address)
+        matching = grants(self._policy, self._book, request.service, key, request.holder)
+        for entry in matching:
+            self._take(entry)
+        return len(matching)
+
+    def ban(self, request: Ban) -> None:
+        """Ban an address or lift its ban. Raises checks.Refusal."""
+        key = checks.key(self._policy, request.address)
+        checks.ban_duration(request.duration_s)
+        name = "banned4" if len(key) == 4 else "banned6"
+        held = self._book.get(name, key)
+        if request.duration_s == 0:
+            if held is not None:
+                self._take(held)
+            return
+        checks.open_to(self._policy, key)
+        if held is None and self._bans() >= self._policy.max_grants:
+            raise checks.Refusal("too-many", f"{self._policy.max_grants} bans hold, the most allowed")
+        end_ms = self._now_ms + request.duration_s * 1000
+        if held is None or held.end_ms < end_ms:
+            self._put(Entry(name, key, "cli", "", end_ms, request.duration_s * 1000))
+
+    def _leave(self, holder: str, newest: bytes, most: int) -> list[str]:
+        """Let the holder's oldest addresses of this family go until `most` are left, the newest among them."""
+        held = [e for e in self._book.of_holder(holder) if len(e.key) == len(newest) and e.key != newest]
+        oldest_first = list(dict.fromkeys(entry.key for entry in reversed(held)))[::-1]
+        leaving = set(oldest_first[: max(0, len(oldest_first) + 1 - most)])
+        for entry in held:
+            if entry.key in leaving:
+                self._take(entry)
+        return [checks.address(self._policy, key) for key in oldest_first if key in leaving]
+
+    def _bans(self) -> int:
+        return self._book.count("banned4") + self._book.count("banned6")
+
+    def _put(self, entry: Entry) -> None:
+        self._before.append((entry.set, entry.key, self._book.get(entry.set, entry.key)))
+        self._book.put(entry)
+
+    def _take(self, entry: Entry) -> None:
+        self._before.append((entry.set, entry.key, entry))
+        self._book.take(entry.set, entry.key)
+
+
+def element(entry: Entry, now_ms: int) -> Element:
+    """An entry as the kernel is to hold it. One that ends this instant gets a millisecond."""
+    left_ms = max(1, entry.end_ms - now_ms)
+    comment = checks.comment(entry.holder, entry.note)
+    return Element(entry.set, entry.key, max(entry.timeout_ms, left_ms), left_ms, comment)
+
+
+def grants(
+    policy: Policy, book: Book, service: str | None, key: bytes | None, holder: str | None
+) -> list[Entry]:
+    """The grants, not the bans, that match all that is given."""
+    families = (4, 6) if key is None else (4 if len(key) == 4 else 6,)
+    names = [f"{name}{family}" for name in ([service] if service else policy.services) for family in families]
+    if key is not None:
+        found = [entry for name in names if (entry := book.get(name, key)) is not None]
+    elif holder is not None:
+        found = [entry for entry in book.of_holder(holder) if entry.set in names]
+    else:
+        return [entry for name in names for entry in book.of_set(name)]
+    return [entry for entry in found if holder is None or entry.holder == holder]

@@ -1,0 +1,39 @@
+"""The portal's process, from its first line on: started by the gate with its sockets and without rights."""
+
+import asyncio
+import os
+import pickle
+import socket
+import sys
+
+from portal.serve import serve
+from safeip import privileges
+
+
+def main(arguments: list[str]) -> int:
+    """Run the portal on inherited descriptors: gate, control, settings, ready, the gate's uid, listeners."""
+    privileges.check_given_up()
+    gate, control, settings, ready, owner, *listeners = (int(argument) for argument in arguments)
+    with os.fdopen(settings, "rb") as file:
+        file.seek(0)
+        # written by the gate into a file that has no name: nobody else had a hand in it
+        chosen = pickle.load(file)  # noqa: S301
+
+    def tell_ready() -> None:
+        os.write(ready, b"\n")
+        os.close(ready)
+
+    return asyncio.run(
+        serve(
+            chosen,
+            socket.socket(fileno=gate),
+            [socket.socket(fileno=number) for number in listeners],
+            socket.socket(fileno=control),
+            tell_ready,
+            owner=owner,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,87 @@
+"""The portal as the gate sees it: a child with a socket to ask through and no rights of its own."""
+
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from portal.settings import Settings
+from safeip import privileges
+
+_PATIENCE_S = 5.0
+_ENVIRONMENT = ("LANG", "TZ")
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from safeip.child import main; sys.exit(main(sys.argv[1:]))"
+
+
+class PortalProcess:
+    """A started portal. `connection` is the gate's end of the wire; a byte from `ready` says that it answers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: Sequence[socket.socket],
+        control: socket.socket,
+        account: privileges.Account,
+    ) -> None:
+        """Start it. The listening sockets are bound by the caller, and given by inheritance."""
+        self.connection, theirs = socket.socketpair()
+        self.ready, ready = os.pipe()
+        self._code: int | None = None
+        # the tree by descriptor: it may lie in a directory that the portal's user cannot enter
+        tree = os.open(Path(__file__).parents[2], os.O_PATH | os.O_DIRECTORY)
+        chosen = os.memfd_create("settings")
+        os.write(chosen, pickle.dumps(settings))
+        theirs_only = [theirs.fileno(), ready, tree, chosen]
+        numbers = [theirs.fileno(), control.fileno(), chosen, ready]
+        listening = [listener.fileno() for listener in listeners]
+        arguments = [*numbers, os.geteuid(), *listening]
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become_portal(account, tree, [*numbers, *listening], [str(argument) for argument in arguments])
+        theirs.detach()
+        for number in theirs_only:
+            os.close(number)
+
+    def wait(self) -> int:
+        """The exit code of a portal that has ended or is about to; killed by signal N it is 128 + N."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self._code = code if code >= 0 else 128 - code
+            elif time.monotonic() > deadline:
+                os.kill(self.pid, signal.SIGKILL)
+                deadline += _PATIENCE_S
+            else:
+                time.sleep(0.01)
+        return self._code
+
+    def end(self) -> None:
+        """End it if it still runs: in peace, and after five seconds by force."""
+        if self._code is None:
+            os.kill(self.pid, signal.SIGTERM)
+            self.wait()
+        os.close(self.ready)
+
+
+def _become_portal(account: privileges.Account, tree: int, inherited: list[int], arguments: list[str]) -> None:
+    """In the child, for good."""
+    try:
+        os.setpgid(0, 0)  # Ctrl-C at a terminal is the gate's business, which ends the portal in its turn
+        signal.set_wakeup_fd(-1)
+        privileges.give_up(account)
+        for number in (tree, *inherited):
+            os.set_inheritable(number, True)
+        python = os.path.realpath("/proc/self/exe")
+        command = [python, "-IB", "-c", _START, f"/proc/self/fd/{tree}/src", *arguments]
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+        os.execve(python, command, environment)  # noqa: S606 (what drops the gate's memory and rights)
+    except BaseException as error:  # noqa: BLE001 (nothing of the gate may run on in the child)
+        print(f"safeip: the portal does not start: {error}", file=sys.stderr, flush=True)
+    os._exit(1)

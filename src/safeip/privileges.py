@@ -1,0 +1,91 @@
+"""Who may do what: the capabilities of the gate, and how the portal comes to have none (capabilities(7))."""
+
+import ctypes
+import os
+import pwd
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+CAP_NET_ADMIN = 12
+
+# linux/prctl.h
+_PR_SET_PDEATHSIG = 1
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_CAPABILITY_VERSION_3 = 0x2008_0522  # linux/capability.h
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The unprivileged user that the portal runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def portal_account() -> Account:
+    """The daemon's own user under systemd; started as root, `safeip` where it exists, else `nobody`."""
+    if os.geteuid() != 0:
+        user = pwd.getpwuid(os.geteuid())
+        return Account(user.pw_name, os.geteuid(), os.getegid())
+    for name in ("safeip", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if user.pw_uid != 0:
+            return Account(name, user.pw_uid, user.pw_gid)
+    raise PermissionError("there is neither a user safeip nor a user nobody for the portal to run as")
+
+
+def has_capability(number: int, process: str = "self") -> bool:
+    """Whether a process holds a capability in its effective set."""
+    return bool(_status(process)["CapEff"] >> number & 1)
+
+
+def give_up(account: Account) -> None:
+    """In the child, before exec: become `account` without any capability, for good, and die with the parent.
+
+    Raises OSError where a step fails; the child must end then.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getppid()
+    if os.geteuid() == 0:
+        number = 0
+        while libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
+            number += 1  # ends with EINVAL beyond the kernel's last capability
+        os.setgroups([])
+        os.setresgid(account.gid, account.gid, account.gid)
+        os.setresuid(account.uid, account.uid, account.uid)
+    _call(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _call(libc.capset(header, (ctypes.c_uint32 * 6)()))
+    _call(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    # after the change of user, which would clear it
+    _call(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    if os.getppid() != parent:
+        raise ProcessLookupError("the gate ended while the portal was started")
+
+
+def check_given_up() -> None:
+    """In the portal: refuse to live with more rights than none. Raises PermissionError."""
+    status = _status("self")
+    held = [name for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if status[name]]
+    if held or 0 in (os.getuid(), os.geteuid()) or not status["NoNewPrivs"]:
+        raise PermissionError(f"the portal was started with rights that it must not have: {held or 'root'}")
+
+
+def _status(process: str) -> dict[str, int]:
+    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    names = ("CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs")
+    return {name: int(fields[name], 16) for name in names}
+
+
+def _call(result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
