@@ -62,6 +62,10 @@ class BindingsSets:
         self._bindings = Bindings()
         self._table = f"{family} {table}"
 
+    def close(self) -> None:
+        """See nft.sets.Sets. The context ends with its last reference."""
+        del self._bindings
+
     def commit(self, changes: Sequence[Change]) -> None:
         """See nft.sets.Sets."""
         lines = [line for change in changes for line in self._lines(change)]

@@ -102,7 +102,8 @@ class Plan:
 
     def _leave(self, holder: str, newest: bytes, most: int) -> list[str]:
         """Let the holder's oldest addresses of this family go until `most` are left, the newest among them."""
-        held = [e for e in self._book.of_holder(holder) if len(e.key) == len(newest) and e.key != newest]
+        held = grants(self._policy, self._book, None, None, holder)
+        held = [entry for entry in held if len(entry.key) == len(newest) and entry.key != newest]
         oldest_first = list(dict.fromkeys(entry.key for entry in reversed(held)))[::-1]
         leaving = set(oldest_first[: max(0, len(oldest_first) + 1 - most)])
         for entry in held:

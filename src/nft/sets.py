@@ -72,6 +72,9 @@ Change = Add | Replace | Remove | Flush
 class Sets(Protocol):
     """The elements of one table's sets. Each call blocks for as long as the kernel needs."""
 
+    def close(self) -> None:
+        """Give back what the kernel lent; the elements stay."""
+
     def commit(self, changes: Sequence[Change]) -> None:
         """Make all changes in order, in one transaction. A key may occur in one change only.
 

@@ -1,0 +1,199 @@
+"""The contract of nft.sets.Sets, kept by netlink and by libnftables alike, on a real kernel."""
+
+import contextlib
+import errno
+import threading
+from ipaddress import ip_address
+
+import pytest
+
+from nft.bindings import BindingsSets
+from nft.netlink_sets import NetlinkSets
+from nft.sets import Add, Element, Flush, KernelError, Remove, Replace
+
+SECOND = 1000  # libnftables tells times to the second only
+HOUR = 3_600_000
+TABLE = """
+table inet t {
+    set a4 { type ipv4_addr; flags timeout; counter; }
+    set a6 { type ipv6_addr; flags timeout; counter; }
+}
+"""
+
+
+@pytest.fixture(params=[NetlinkSets, BindingsSets], ids=["netlink", "libnftables"])
+def sets(request, nft):
+    nft(TABLE)
+    with contextlib.closing(request.param("inet", "t")) as opened:
+        yield opened
+
+
+def key(text: str) -> bytes:
+    return ip_address(text).packed
+
+
+def given(text: str = "203.0.113.7", timeout: int = 2 * HOUR, left: int | None = None, comment: str = "") -> Element:
+    address = key(text)
+    return Element("a4" if len(address) == 4 else "a6", address, timeout, left or timeout, comment)
+
+
+def held(sets, name: str = "a4") -> dict[bytes, Element]:
+    return {element.key: element for part in sets.dump(name) for element in part}
+
+
+def about(found: int | None, wanted: int) -> bool:
+    return found is not None and wanted - 2 * SECOND <= found <= wanted
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "2001:db8:1::"])
+@pytest.mark.parametrize("kind", [Add, Replace])
+def test_puts_an_element_with_its_end_and_comment(sets, kind, address):
+    sets.commit([kind(given(address, comment="link:k3v9aa Mamie é"))])
+    [found] = sets.read([(given(address).set, key(address))])
+    assert about(found.left_ms, 2 * HOUR)
+    assert found.timeout_ms == 2 * HOUR
+    assert found.comment == "link:k3v9aa Mamie é"
+    assert (found.packets, found.bytes) == (0, 0)
+
+
+def test_an_element_can_be_put_with_less_left_than_it_was_given(sets):
+    sets.commit([Add(given(timeout=12 * HOUR, left=HOUR))])
+    found = held(sets)[key("203.0.113.7")]
+    assert found.timeout_ms == 12 * HOUR
+    assert about(found.left_ms, HOUR)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(HOUR, 2 * HOUR), (2 * HOUR, HOUR), (HOUR, HOUR)],
+    ids=["longer", "shorter", "the same timeout again"],
+)
+def test_replace_renews_on_every_kernel(sets, first, second):
+    sets.commit([Add(given(timeout=first, left=first // 2, comment="old"))])
+    sets.commit([Replace(given(timeout=second, comment="new"))])
+    [(_, found)] = held(sets).items()
+    assert found.timeout_ms == second
+    assert about(found.left_ms, second)
+    assert found.comment == "new"
+
+
+def test_remove_takes_out_and_does_not_mind_an_absent_element(sets):
+    sets.commit([Add(given())])
+    sets.commit([Remove("a4", key("203.0.113.7")), Remove("a4", key("203.0.113.8"))])
+    assert held(sets) == {}
+
+
+def test_flush_empties_one_set(sets):
+    sets.commit([Add(given()), Add(given("2001:db8:1::"))])
+    sets.commit([Flush("a4")])
+    assert held(sets) == {}
+    assert len(held(sets, "a6")) == 1
+
+
+def test_changes_of_every_kind_share_a_transaction(sets):
+    sets.commit([Add(given("203.0.113.1")), Add(given("203.0.113.2", timeout=HOUR)), Add(given("2001:db8:1::"))])
+    sets.commit(
+        [
+            Remove("a4", key("203.0.113.1")),
+            Replace(given("203.0.113.2", timeout=3 * HOUR)),
+            Replace(given("2001:db8:2::")),
+            Add(given("203.0.113.3")),
+            Remove("a6", key("2001:db8:1::")),
+        ]
+    )
+    assert held(sets).keys() == {key("203.0.113.2"), key("203.0.113.3")}
+    assert held(sets)[key("203.0.113.2")].timeout_ms == 3 * HOUR
+    assert held(sets, "a6").keys() == {key("2001:db8:2::")}
+
+
+def test_a_transaction_that_fails_has_done_nothing(sets):
+    sets.commit([Add(given("203.0.113.1", timeout=HOUR))])
+    lost = Element("gone4", key("203.0.113.9"), HOUR, HOUR)
+    with pytest.raises(KernelError) as failed:
+        sets.commit([Replace(given("203.0.113.1")), Add(given("203.0.113.2")), Add(lost)])
+    assert failed.value.errno == errno.ENOENT
+    [(only, found)] = held(sets).items()
+    assert only == key("203.0.113.1")
+    assert found.timeout_ms == HOUR
+    sets.commit([Add(given("203.0.113.2"))])  # and the next one works
+    assert len(held(sets)) == 2
+
+
+@pytest.mark.parametrize("change", [Add, Replace])
+@pytest.mark.parametrize(
+    ("timeout", "left"), [(0, 0), (None, None), (HOUR, 0), (HOUR, -1), (HOUR, HOUR + 1), (0, HOUR)]
+)
+def test_an_element_without_an_end_is_never_put(sets, change, timeout, left):
+    with pytest.raises(ValueError, match="needs an end"):
+        sets.commit([change(Element("a4", key("203.0.113.7"), timeout, left))])
+    assert held(sets) == {}
+
+
+def test_nothing_to_change_is_no_error(sets):
+    sets.commit([])
+    assert held(sets) == {}
+
+
+def test_reads_what_is_there_and_none_for_the_rest(sets):
+    sets.commit([Add(given("203.0.113.1")), Add(given("2001:db8:1::"))])
+    places = [("a6", key("2001:db8:1::")), ("a4", key("203.0.113.2")), ("a4", key("203.0.113.1"))]
+    found = sets.read(places)
+    assert [element and element.key for element in found] == [places[0][1], None, places[2][1]]
+
+
+def test_dumping_a_set_that_is_not_there_says_so(sets):
+    with pytest.raises(KernelError) as failed:
+        list(sets.dump("gone4"))
+    assert failed.value.errno == errno.ENOENT
+
+
+def test_sees_what_an_admin_put_by_hand(sets, nft):
+    nft('add element inet t a4 { 203.0.113.1, 203.0.113.2 timeout 1h comment "by hand" }')
+    found = held(sets)
+    assert found[key("203.0.113.1")].left_ms is None
+    assert found[key("203.0.113.1")].timeout_ms is None
+    assert about(found[key("203.0.113.2")].left_ms, HOUR)
+    assert found[key("203.0.113.2")].comment == "by hand"
+
+
+def test_many_elements_at_once(sets):
+    many = [given(str(ip_address(0xCB007100 + number)), comment="x" * 100) for number in range(2000)]
+    sets.commit([Replace(element) for element in many])
+    assert held(sets).keys() == {element.key for element in many}
+    assert all(sets.read([("a4", element.key) for element in many[:500]]))
+    sets.commit([Remove("a4", element.key) for element in many])
+    assert held(sets) == {}
+
+
+def test_an_expired_element_can_be_replaced_and_removed(sets):
+    """The kernel keeps the copy of an expired element until its collector comes by."""
+    for _ in range(30):
+        sets.commit([Replace(given(timeout=5)), Replace(given("203.0.113.8", timeout=5))])
+        while held(sets):
+            pass
+        sets.commit([Replace(given()), Remove("a4", key("203.0.113.8"))])
+        assert held(sets).keys() == {key("203.0.113.7")}
+        sets.commit([Flush("a4")])
+
+
+def test_two_writers_do_not_disturb_each_other(sets, network):
+    """Transactions of two programs meet in the kernel; each takes effect whole."""
+    failures = []
+
+    def write(writer, base: int) -> None:
+        try:
+            with network.entered():
+                for number in range(200):
+                    writer.commit([Replace(given(str(ip_address(base + number % 7)), timeout=HOUR + number))])
+        except KernelError as error:
+            failures.append(error)
+
+    with contextlib.closing(type(sets)("inet", "t")) as other:
+        pairs = ((sets, 0xCB007100), (other, 0xC0000200))
+        threads = [threading.Thread(target=write, args=pair) for pair in pairs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert len(held(sets)) == 14
