@@ -57,7 +57,8 @@ def key(policy: Policy, text: str) -> bytes:
             if str(host) == text:
                 return host.packed
         elif str(network := IPv6Network(text)) == text and network.prefixlen == policy.ipv6_prefix:
-            return network.network_address.packed
+            if network.network_address.scope_id is None:
+                return network.network_address.packed
     except ValueError:
         pass
     raise Refusal("bad-address", f"{text!r} is neither an IPv4 host nor an IPv6 /{policy.ipv6_prefix}")
