@@ -171,13 +171,13 @@ class Gateway:
 
         def ready() -> bool:
             if daemon.poll() is not None:
-                raise LabError(f"the daemon ended with {daemon.poll()}:\n{daemon.tail()}")
+                raise LabError(f"the daemon ended with {daemon.poll()}")
             return self.healthy()
 
         try:
-            wait_for("the daemon", ready, timeout)
+            wait_for("the daemon's start", ready, timeout)
         except LabError as error:
-            raise LabError(f"{error}\n{daemon.tail()}") from error
+            raise LabError(f"{error}\n{daemon.tail()}") from None
         return time.monotonic() - begin
 
     def healthy(self) -> bool:
