@@ -1,0 +1,230 @@
+"""The configuration: safeip.toml read once into frozen, typed values, or every problem at once.
+
+The daemon and `safeip check` both read through here. Imported by the gate's process, so it stays light.
+"""
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from pathlib import Path
+
+from nft.policy import Policy
+from portal.settings import Files, Listen, Network, Settings, Tls
+from safeip import values
+from safeip.config_services import read_services
+from safeip.problem import ConfigError, Problem, WrongValueError, shown
+from safeip.section import Report, Section
+
+DEFAULT_PATH = "/etc/safeip/safeip.toml"
+DEFAULT_RUNTIME_DIR = "/run/safeip"
+CONTROL_SOCKET = "control.sock"  # in runtime_dir
+_DEFAULT_STATE_DIR = "/var/lib/safeip"
+_DEFAULT_LISTEN = (Listen("0.0.0.0", 8443), Listen("::", 8443))  # noqa: S104 - the Internet is meant to reach the portal
+_DEFAULT_TRUSTED = tuple(
+    ip_network(text)
+    for text in ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
+)
+_DEFAULT_SESSION_IDLE_S = 12 * 3600
+_LONGEST_FILE = 1 << 20  # bytes; a hundred services take ten thousand
+_LONGEST_SOCKET_PATH = 107  # bytes: sun_path of unix(7) without its closing zero
+_SYNTAX = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What safeip.toml says, checked: the portal's part, the gate's part and where files are.
+
+    `custom` is the path of the admin's own rules, beside the configuration; the file may be missing.
+    """
+
+    path: str
+    state_dir: str
+    runtime_dir: str
+    settings: Settings
+    policy: Policy
+    custom: str
+
+    @property
+    def control_socket(self) -> str:
+        """The path of the command line's door."""
+        return f"{self.runtime_dir}/{CONTROL_SOCKET}"
+
+
+def read_config(path: str) -> Config:
+    """Read and check the file at `path`, and that the certificate files that it names are there.
+
+    Raises ConfigError with everything that is wrong.
+    """
+    config = parse_config(read_text(path), path)
+    report = Report(path)
+    if isinstance(config.settings.tls, Files):
+        _look_for(report, "portal.tls.certificate", config.settings.tls.certificate)
+        _look_for(report, "portal.tls.key", config.settings.tls.key)
+    if report.problems:
+        raise ConfigError(report.problems)
+    return config
+
+
+def read_text(path: str) -> str:
+    """The text of a configuration file of at most 1 MiB. Raises ConfigError."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_LONGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise ConfigError([_unreadable(path, error)]) from error
+    if len(content) > _LONGEST_FILE:
+        raise ConfigError([Problem(path, "", "is larger than 1 MiB", "name a safeip.toml with --config FILE")])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(path, f"line {line}", "is not UTF-8", "save the file as UTF-8 text")]) from error
+    if not text.strip():
+        raise ConfigError([Problem(path, "", "is empty", "it needs at least [portal] with url, and one [services.NAME]")])
+    return text
+
+
+def _unreadable(path: str, error: Exception) -> Problem:
+    if isinstance(error, FileNotFoundError):
+        return Problem(path, "", "there is no such file", "name the configuration with --config FILE")
+    if isinstance(error, PermissionError):
+        return Problem(path, "", "may not be read by this user", "run as root, or give the file to the user's group")
+    if isinstance(error, IsADirectoryError):
+        return Problem(path, "", "is a directory", "name the file in it, such as safeip.toml")
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return Problem(path, "", f"can't be read: {reason}", "name the configuration with --config FILE")
+
+
+def _look_for(report: Report, key: str, path: str) -> None:
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        report.add(key, f"{shown(path)}: there is no such file", 'name one, or write tls = "auto"')
+    except OSError:
+        pass  # in a directory closed to this user, perhaps not to the portal, which reports what it can't read
+
+
+def parse_config(text: str, path: str) -> Config:
+    """Check the text of a configuration; `path` names it in messages and locates custom.nft.
+
+    Touches no file. Raises ConfigError with everything that is wrong.
+    """
+    report = Report(path)
+    root = Section(report, "", parse_toml(text, path))
+    state_dir = root.get("state_dir", values.absolute_path, _DEFAULT_STATE_DIR)
+    runtime_dir = root.get("runtime_dir", runtime_directory, DEFAULT_RUNTIME_DIR)
+    portal, gate = root.section("portal"), root.section("gate")
+    prefix = gate.get("ipv6_prefix", values.whole_number(48, 64), 64)
+    trusted = _networks(gate, "trusted_networks", _DEFAULT_TRUSTED)
+    listen = _listen(portal)
+    tls = _tls(portal)
+    services, rules = read_services(root, listen)
+    settings = Settings(
+        url=portal.need("url", values.origin, "", 'write the address that visitors use, such as "https://open.example.org:8443"'),
+        url_ipv4=portal.get("url_ipv4", values.origin, None),
+        url_ipv6=portal.get("url_ipv6", values.origin, None),
+        listen=listen,
+        tls=tls,
+        trusted_proxies=_networks(portal, "trusted_proxies", ()),
+        client_ip_header=portal.get(
+            "client_ip_header", values.choice("X-Forwarded-For", "X-Real-IP", "CF-Connecting-IP"), "X-Forwarded-For"
+        ),
+        registration=portal.get("registration", values.choice("closed", "approval"), "closed"),
+        session_idle_s=portal.get("session_idle", values.duration, _DEFAULT_SESSION_IDLE_S),
+        ipv6_prefix=prefix,
+        trusted_networks=trusted,
+        services=services,
+        state_dir=state_dir,
+    )
+    _check_schemes(portal, settings)
+    policy = Policy(
+        mode=gate.get("mode", values.choice("table", "sets"), "table"),
+        table=gate.get("table", values.table_name, "safeip"),
+        trusted=trusted,
+        ipv6_prefix=prefix,
+        max_grants=gate.get("max_grants", values.whole_number(1, 1_000_000), 100_000),
+        services=rules,
+    )
+    if policy.mode == "sets" and not gate.has("table"):
+        gate.problem("table", "is missing", 'with mode = "sets" it names your own table, such as "inet filter"')
+    for section in (root, portal, gate):
+        section.close()
+    if report.problems:
+        raise ConfigError(report.problems)
+    custom = Path(path).absolute().with_name("custom.nft")
+    return Config(path, state_dir, runtime_dir, settings, policy, str(custom))
+
+
+def parse_toml(text: str, path: str) -> dict[str, object]:
+    """The tables of a TOML text. Raises ConfigError with line and column."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = _SYNTAX.fullmatch(str(error))
+        wrong = match["what"] if match else str(error)
+        place = f"line {match['line']}, column {match['column']}" if match and match["line"] else "at its end"
+        right = 'a line is [table], key = "text", key = 64, key = ["…", "…"] or # a comment'
+        raise ConfigError([Problem(path, place, f"is not TOML: {wrong}", right)]) from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise ConfigError([Problem(path, "", f"is not TOML: {error}", "write a smaller number")]) from error
+    except RecursionError as error:
+        raise ConfigError([Problem(path, "", "is not TOML: it nests too deeply", "write each value on one level")]) from error
+
+
+def runtime_directory(value: object) -> str:
+    """An absolute path short enough for the socket inside."""
+    path = values.absolute_path(value)
+    longest = _LONGEST_SOCKET_PATH - len(CONTROL_SOCKET) - 1
+    if len(os.fsencode(path)) > longest:
+        raise WrongValueError(f"{shown(path)} is too long for a socket", f"write a path of at most {longest} bytes")
+    return path
+
+
+def _networks(section: Section, key: str, default: tuple[Network, ...]) -> tuple[Network, ...]:
+    """Networks without overlaps, which interval sets of the kernel refuse."""
+    found = [network for _, network in section.many(key, values.network, default)]
+    four = [network for network in found if isinstance(network, IPv4Network)]
+    six = [network for network in found if isinstance(network, IPv6Network)]
+    return (*collapse_addresses(four), *collapse_addresses(six))
+
+
+def _listen(portal: Section) -> tuple[Listen, ...]:
+    found: list[Listen] = []
+    for index, listen in portal.many("listen", values.listen, _DEFAULT_LISTEN):
+        if listen in found:
+            portal.problem_at("listen", index, f'"{listen}" is listed twice', "write it once")
+        found.append(listen)
+    if not found and portal.sound("listen"):
+        portal.problem("listen", "is an empty list", 'write where the portal listens, such as ["0.0.0.0:8443", "[::]:8443"]')
+    return tuple(found)
+
+
+def _tls(portal: Section) -> Tls:
+    if not portal.is_table("tls"):
+        return portal.get("tls", _tls_word, "auto")
+    files = portal.section("tls")
+    paths = [
+        files.need(key, values.absolute_path, "", f'write the path of a PEM file, such as "/etc/safeip/{key}.pem"')
+        for key in ("certificate", "key")
+    ]
+    files.close()
+    return Files(*paths)
+
+
+def _tls_word(value: object) -> Tls:
+    if value == "auto":
+        return "auto"
+    if value == "off":
+        return "off"
+    right = 'write "auto", "off" or { certificate = "/path/cert.pem", key = "/path/key.pem" }'
+    raise WrongValueError(f"{shown(value)} is none of the choices", right)
+
+
+def _check_schemes(portal: Section, settings: Settings) -> None:
+    """With TLS on, the portal answers nothing over plain HTTP, so that such links would be dead."""
+    for key, url in (("url", settings.url), ("url_ipv4", settings.url_ipv4), ("url_ipv6", settings.url_ipv6)):
+        if url and url.startswith("http:") and settings.tls != "off" and portal.sound("tls"):
+            right = f'write "https:{url.removeprefix("http:")}", or tls = "off"'
+            portal.problem(key, f"{shown(url)} is plain HTTP, and portal.tls is on", right)
