@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
-from types import MappingProxyType
 from typing import Literal
 
 from access.duration import format_duration
@@ -39,7 +38,7 @@ def read_services(root: Section, listen: tuple[Listen, ...]) -> tuple[Mapping[st
         root.problem("services", "names no service", 'write [services.NAME] with ports = ["tcp/443"], for each that is to be closed')
     _check_overlaps(root, protected)
     _check_portal(root, protected, listen)
-    return MappingProxyType(services), MappingProxyType(rules)
+    return services, rules
 
 
 def _check_name(table: Section, name: str) -> None:
