@@ -69,7 +69,6 @@ class History:
             self._append(json.dumps(entry, ensure_ascii=False).encode(errors="replace") + b"\n")
             self._failing = False
         except OSError as error:
-            self._whole = False
             if not self._failing:
                 log.warning("%s: entries are lost (%s)", self._path, error.strerror)
             self._failing = True

@@ -52,6 +52,8 @@ async def live_in(directory: Path) -> AsyncIterator[House]:
     try:
         yield House(access, gate, clock, monotonic, directory)
     finally:
+        if gate.wait is not None:
+            gate.wait.set()  # a failed test must not wait for ever
         await access.close()
 
 

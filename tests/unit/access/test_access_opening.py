@@ -1,10 +1,13 @@
 import asyncio
 import json
+import os
 import shutil
+import time
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Network
 
 import pytest
-from access_house import House, Live, until
+from access_house import SERVICES, House, Live, until
 
 from access.files import NotSaved
 from access.gate import GateRefusal, GateUnavailable
@@ -176,6 +179,27 @@ def test_link_paused_while_its_pin_is_checked_does_not_open(live: Live) -> None:
     asyncio.run(main())
 
 
+def test_link_paused_while_a_use_is_spent_does_not_open(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def slow(fd: int) -> None:
+        time.sleep(0.05)
+        real(fd)
+
+    async def main() -> None:
+        async with live() as house:
+            link = await house.links.add("Mamie", ["cloud"], uses=1)
+            monkeypatch.setattr(os, "fsync", slow)
+            pausing = asyncio.create_task(house.links.pause(link.id))
+            await asyncio.sleep(0.01)  # its disk is at work, which the opening waits for
+            assert (await refused(house, house.links.token(link))).reason is Reason.PAUSED
+            await pausing
+            assert house.links.get(link.id).used == 0
+            assert house.gate.calls == ["revoke"]
+
+    asyncio.run(main())
+
+
 def test_parallel_pin_guesses_do_not_slip_through(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
@@ -237,11 +261,12 @@ def test_missing_pin_is_no_try_and_a_huge_one_is_wrong(live: Live) -> None:
 def test_pins_beyond_the_queue_are_not_counted(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            tokens = [house.links.token(await house.links.add(f"L{n}", ["cloud"], pin="4711")) for n in range(12)]
-            came_to = await reasons(house, *((token, HERE, "4711") for token in tokens for _ in range(4)))
-            assert came_to.count("Opened") == 34
-            assert came_to.count("busy") == 14
-            assert await reasons(house, *((token, HERE, "4711") for token in tokens)) == ["Opened"] * 12
+            first = [house.links.token(await house.links.add(f"L{n}", ["cloud"], pin="4711")) for n in range(9)]
+            last = house.links.token(await house.links.add("last", ["cloud"], pin="4711"))
+            attempts = [(token, HERE, "4711") for token in first for _ in range(4)] + [(last, HERE, "0000")] * 25
+            came_to = await reasons(house, *attempts)
+            assert came_to == ["Opened"] * 34 + ["busy"] * 27
+            assert (await house.opening.open(last, HERE, "4711")).renewed
 
     asyncio.run(main())
 
@@ -349,6 +374,18 @@ def test_durations(live: Live) -> None:
             for link in [default, own, ending]:
                 await house.opening.open(house.links.token(link), HERE)
             assert house.gate.seconds == [{"cloud": 7200, "game": 3600}, {"cloud": 120}, {"cloud": 100, "game": 100}]
+
+    asyncio.run(main())
+
+
+def test_maximum_lowered_since(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with live() as house:
+            link = await house.links.add("A", ["cloud"], duration_s=7200)
+            lower = {"cloud": replace(SERVICES["cloud"], max_duration_s=600)}
+            monkeypatch.setattr(house.opening, "_services", lower)
+            await house.opening.open(house.links.token(link), HERE)
+            assert house.gate.seconds == [{"cloud": 600}]
 
     asyncio.run(main())
 

@@ -32,6 +32,15 @@ def test_counts_within_the_window_only() -> None:
     assert tries.locked_s("a") == 100
 
 
+def test_starts_anew_after_a_lock_shorter_than_the_window() -> None:
+    clock = Clock()
+    tries = Throttle(3, 1000, 10, clock=clock)
+    for _ in range(3):
+        tries.count("a")
+    clock.now += 10
+    assert [tries.count("a") for _ in range(4)] == [True, True, True, False]
+
+
 def test_forgiving_takes_one_back() -> None:
     tries, _ = throttle()
     for _ in range(3):
