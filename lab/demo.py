@@ -312,8 +312,11 @@ def main() -> int:
             return milliseconds(time.monotonic() - begin)
 
         if show.step("A home is built: gateway, LAN server, and an Internet before it", build):
-            for text, action in Demo(made[0], show).steps():
-                show.step(text, action)
+            demo = Demo(made[0], show)
+            for text, action in demo.steps():
+                # without a daemon nothing that follows has a meaning
+                if not show.step(text, action) and action == demo.start:
+                    break
         show.say()
         held = f"{show.steps - show.missed} of {show.steps} steps held, in {milliseconds(time.monotonic() - begin)}."
         show.say(held if not show.missed else show.paint(held, "1;31"))
