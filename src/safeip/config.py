@@ -67,6 +67,19 @@ def read_config(path: str) -> Config:
     return config
 
 
+def read_control_socket(path: str) -> str:
+    """Where the daemon of this configuration listens for the command line.
+
+    Looks at nothing else, so that the daemon can be asked while the file is being edited. Raises ConfigError.
+    """
+    report = Report(path)
+    root = Section(report, "", parse_toml(read_text(path), path))
+    runtime_dir = root.get("runtime_dir", runtime_directory, DEFAULT_RUNTIME_DIR)
+    if report.problems:
+        raise ConfigError(report.problems)
+    return f"{runtime_dir}/{CONTROL_SOCKET}"
+
+
 def read_text(path: str) -> str:
     """The text of a configuration file of at most 1 MiB. Raises ConfigError."""
     try:

@@ -1,0 +1,79 @@
+"""The command line: takes a verb, does it or asks the daemon to, and says in one line what went wrong.
+
+The gate's process starts here and keeps what is imported here, so that each verb imports what it needs.
+"""
+
+import os
+import sys
+
+from safeip.arguments import parse
+from safeip.problem import ConfigError
+
+_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the arguments (those of the process) say; the exit code."""
+    options = parse(arguments)
+    try:
+        match options.verb:
+            case "run":
+                code = _run(options.config)
+            case "check":
+                code = _check(options.config)
+            case "down":
+                code = _down(options.config)
+            case _:
+                from safeip import client  # noqa: PLC0415 (not for the gate: it brings http.client)
+
+                code = client.do(options)
+        sys.stdout.flush()
+    except ConfigError as error:
+        for problem in error.problems:
+            complain(str(problem))
+        return 1
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return code
+
+
+def complain(message: str) -> None:
+    """One line to standard error."""
+    print(f"safeip: {message}", file=sys.stderr)
+
+
+def _run(path: str) -> int:
+    from safeip import daemon  # noqa: PLC0415 (the other verbs do without)
+    from safeip.config import read_config  # noqa: PLC0415 (the same)
+
+    return daemon.run(read_config(path))
+
+
+def _down(path: str) -> int:
+    from safeip import daemon  # noqa: PLC0415 (the other verbs do without)
+    from safeip.config import read_config  # noqa: PLC0415 (the same)
+
+    return daemon.down(read_config(path))
+
+
+def _check(path: str) -> int:
+    from nft import gate  # noqa: PLC0415 (the other verbs do without)
+    from nft.sets import KernelError  # noqa: PLC0415 (the same)
+    from safeip.config import read_config  # noqa: PLC0415 (the same)
+
+    config = read_config(path)
+    try:
+        refusals = gate.check(config.policy, config.custom)
+    except (KernelError, PermissionError) as error:
+        complain(f"{path} is good, but the ruleset could not be tried: {error}: run as root")
+        return 1
+    for refusal in refusals:
+        complain(f"the kernel refuses the ruleset of {path} and {config.custom}: {refusal}")
+    if refusals:
+        return 1
+    count = len(config.policy.services)
+    print(f"{path} is good: {count} service{'s' if count > 1 else ''}, and the kernel takes the ruleset")
+    return 0
