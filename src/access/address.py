@@ -9,7 +9,7 @@ _LONGEST = 64  # no address is longer than 45 characters, with its prefix 49
 
 
 class BadAddress(ValueError):
-    """Text that is no address that could be granted. The message says what is wrong and what would be right."""
+    """Text that is no address to grant. The message says what is wrong and what would be right."""
 
 
 def parse_address(text: str, ipv6_prefix: int) -> Address:

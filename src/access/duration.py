@@ -21,7 +21,7 @@ def parse_duration(text: str) -> int:
 
 
 def format_duration(seconds: int) -> str:
-    """The text of whole `seconds` in the largest unit that divides them, so that parse_duration gives them back."""
+    """Whole `seconds` in the largest unit that divides them, as parse_duration reads them back."""
     for unit, size in reversed(_UNITS.items()):
         if seconds % size == 0 and seconds:
             return f"{seconds // size}{unit}"

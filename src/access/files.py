@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from contextlib import suppress
 
 LARGEST = 64 * 1024 * 1024
@@ -11,7 +12,10 @@ LARGEST = 64 * 1024 * 1024
 
 
 class StateError(Exception):
-    """State that cannot be taken: which `file`, which `place` in it ("line 3, column 7", a key's path, or ""), what is wrong."""
+    """State that cannot be taken.
+
+    `file`, the `place` in it ("line 3, column 7", a key's path, or ""), and what is wrong.
+    """
 
     def __init__(self, file: str, place: str, message: str) -> None:
         super().__init__(": ".join(part for part in (file, place, message) if part))
@@ -21,7 +25,7 @@ class StateError(Exception):
 
 
 class NotSaved(Exception):
-    """A change that could not be written, and therefore was not made: the old state stands, on disk and in memory."""
+    """A change that could not be written and was not made: the old state stands, on disk and in memory."""
 
     def __init__(self, file: str, error: OSError) -> None:
         super().__init__(f"{file}: could not be written ({reason(error)}); nothing was changed")
@@ -65,14 +69,18 @@ def _check(path: str, found: os.stat_result, *, private: bool) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise StateError(path, "", "is not a regular file")
     if found.st_uid not in {0, os.geteuid()}:
-        raise StateError(path, "", f"belongs to user {found.st_uid}; it must be user {os.geteuid()}'s or root's")
+        raise StateError(
+            path, "", f"belongs to user {found.st_uid}; it must be user {os.geteuid()}'s or root's"
+        )
     if private and found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
-        raise StateError(path, "", f"is open to others (mode {mode:04o}); what it holds may be known: chmod 600 it")
+        raise StateError(
+            path, "", f"is open to others (mode {mode:04o}); what it holds may be known: chmod 600 it"
+        )
 
 
 def replace(path: str, data: bytes) -> None:
-    """Put `data` in the place of the file, mode 0600, so that after a power cut there is the old or the new, whole.
+    """Put `data` in the place of the file, mode 0600. After a power cut there is the old or the new, whole.
 
     Raises NotSaved, and then the old file stands (unless the disk failed at the very last step, when
     either may). Blocks until the disk has it. One writer at a time.
@@ -83,7 +91,9 @@ def replace(path: str, data: bytes) -> None:
         directory = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with suppress(FileNotFoundError):
-                os.unlink(new, dir_fd=directory)  # left by a power cut, or planted: a link goes, not its target
+                os.unlink(
+                    new, dir_fd=directory
+                )  # left by a power cut, or planted: a link goes, not its target
             try:
                 _write(new, data, directory)
                 os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -106,17 +116,26 @@ def _write(name: str, data: bytes, directory: int) -> None:
         os.fsync(file.fileno())
 
 
-def lock_directory(path: str) -> int:
-    """Claim a state directory for this process, until the descriptor that is given back is closed. Raises StateError."""
+def lock_directory(path: str, wait_s: float = 0.0) -> int:
+    """Claim a state directory for this process, until the descriptor that is given back is closed.
+
+    Waits up to `wait_s` seconds for the one before, which may be on its way out. Raises StateError.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise StateError(path, "", f"cannot be opened ({reason(error)})") from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        busy = error.errno == errno.EWOULDBLOCK
-        why = "is in use by another SafeIP; stop that one first" if busy else f"cannot be locked ({reason(error)})"
-        raise StateError(path, "", why) from None
-    return fd
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                os.close(fd)
+                raise StateError(path, "", "is in use by another SafeIP; stop that one first") from None
+            time.sleep(0.02)  # flock cannot wait for a bounded time
+        except OSError as error:
+            os.close(fd)
+            raise StateError(path, "", f"cannot be locked ({reason(error)})") from None
+        else:
+            return fd

@@ -69,7 +69,7 @@ class GateUnavailable(Exception):
 
 
 class Gate(Protocol):
-    """Every method raises GateUnavailable; those that change something raise GateRefusal and then changed nothing."""
+    """Every method raises GateUnavailable; those that change something GateRefusal, and then changed nothing."""
 
     async def grant(
         self,

@@ -31,7 +31,9 @@ class History:
     Entries reach the disk when the system writes them, not before. Mode 0600.
     """
 
-    def __init__(self, path: str, *, size: int = 2 * 1024 * 1024, keep: int = 4, clock: Clock = time.time) -> None:
+    def __init__(
+        self, path: str, *, size: int = 2 * 1024 * 1024, keep: int = 4, clock: Clock = time.time
+    ) -> None:
         """Raises StateError where the file cannot be appended to."""
         self._path = path
         self._size = size
@@ -60,7 +62,14 @@ class History:
 
         Never pass a token, a PIN or a URL. Texts are cut at 200 characters.
         """
-        texts = {"event": event, "holder": holder, "note": note, "address": address, "outcome": outcome, "reason": reason}
+        texts = {
+            "event": event,
+            "holder": holder,
+            "note": note,
+            "address": address,
+            "outcome": outcome,
+            "reason": reason,
+        }
         entry: Entry = {"at": moment_text(self._clock())}
         entry |= {key: text[:_LONGEST_TEXT] for key, text in texts.items() if text is not None}
         if names := list(services):

@@ -17,7 +17,7 @@ _URL = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%]+")
 
 
 class BadInput(ValueError):
-    """A value that cannot be taken. `field` is its name in the API, `message` what is wrong and what would be right."""
+    """A value that cannot be taken: `field` names it as the API does, `message` says what would be right."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -33,7 +33,9 @@ def check_label(value: object, field: str = "label") -> str:
     if not label:
         raise BadInput(field, "is empty; write who or what it is for, such as Mamie")
     if not label.isprintable():  # a lone surrogate is not printable either
-        raise BadInput(field, "holds a character that cannot be shown; write letters, digits, spaces and signs")
+        raise BadInput(
+            field, "holds a character that cannot be shown; write letters, digits, spaces and signs"
+        )
     if '"' in label or "\\" in label:
         raise BadInput(field, "holds a double quote or a backslash; leave it out")
     if (size := len(label.encode())) > LABEL_BYTES:
@@ -41,7 +43,9 @@ def check_label(value: object, field: str = "label") -> str:
     return label
 
 
-def check_services(value: object, services: Mapping[str, Service], field: str = "services") -> tuple[str, ...]:
+def check_services(
+    value: object, services: Mapping[str, Service], field: str = "services"
+) -> tuple[str, ...]:
     """Names of configured services, at least one, each once, in the order given."""
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         raise BadInput(field, "is not a list of names of services")
@@ -64,7 +68,9 @@ def check_duration(
         most = services[name].max_duration_s
         if seconds is not None and seconds > most:
             raise BadInput(
-                field, f"{format_duration(seconds)} is above the maximum of {name}; write at most {format_duration(most)}"
+                field,
+                f"{format_duration(seconds)} is above the maximum of {name}; "
+                f"write at most {format_duration(most)}",
             )
     return seconds
 
@@ -105,7 +111,9 @@ def check_url(value: object, field: str = "to") -> str | None:
     if len(value) > URL_LONGEST:
         raise BadInput(field, f"is too long: {len(value)} characters, {URL_LONGEST} at most")
     if not _URL.fullmatch(value):
-        raise BadInput(field, "holds a character that a URL cannot; write it percent-encoded, names in punycode")
+        raise BadInput(
+            field, "holds a character that a URL cannot; write it percent-encoded, names in punycode"
+        )
     try:
         parts = urlsplit(value)
         host, port = parts.hostname, parts.port

@@ -129,10 +129,12 @@ class Links:
 
         Raises UnknownLink; GateUnavailable when the link is paused but what it opened may still be open.
         """
-        return await finish(self._withdraw(self._state.change(link_id, lambda link: replace(link, paused=True))))
+        return await finish(
+            self._withdraw(self._state.change(link_id, lambda link: replace(link, paused=True)))
+        )
 
     async def rotate(self, link_id: str) -> Link:
-        """Give the link a new URL, make the old one unknown, and close what it opened. Raises as pause does."""
+        """Make the link's URL unknown, give it a new one, close what it opened. Raises as pause does."""
         change = self._state.change(link_id, lambda link: replace(link, generation=link.generation + 1))
         return await finish(self._withdraw(change))
 
@@ -158,11 +160,13 @@ class Links:
     def count_use(self, link_id: str) -> None:
         """Note an opening that needs no lasting."""
         now = int(self._clock())
-        self._state.change_lazily(link_id, lambda link: replace(link, used=min(link.used + 1, MOST), last_used_at=now))
+        self._state.change_lazily(
+            link_id, lambda link: replace(link, used=min(link.used + 1, MOST), last_used_at=now)
+        )
 
     @contextmanager
     def underway(self, link_id: str) -> Iterator[None]:
-        """Around an opening, within a task of its own: who withdraws the link then waits for it, and closes what it opened."""
+        """Around an opening, in a task of its own: who withdraws the link waits for it before closing."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an opening runs in a task")
@@ -182,7 +186,7 @@ class Links:
 
     async def _withdraw(self, change: Coroutine[Any, Any, Link]) -> Link:
         link = await change
-        # From here on openings are refused. Those let through before have to be open before they can be closed.
+        # From here on openings are refused. Those let through before must be open before they can be closed.
         if tasks := self._underway.get(link.id):
             await asyncio.wait(tasks)
         await self._gate.revoke(holder=link.holder)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 Clock = Callable[[], float]
-"""Gives seconds: since 1970 (time.time) where a date matters, of any origin (time.monotonic) where only spans do."""
+"""Gives seconds: since 1970 (time.time) where dates matter, of any origin (time.monotonic) for spans."""
 
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
 

@@ -52,7 +52,11 @@ _BY_CODE = {
 
 
 class Refused(Exception):
-    """Nothing was opened. `link` where the token was right; `detail` is the gate's sentence or ""; `retry_after_s` for PIN_LOCKED and BUSY."""
+    """Nothing was opened.
+
+    `link` where the token was right; `detail`: the gate's sentence, or ""; `retry_after_s` for PIN_LOCKED
+    and BUSY.
+    """
 
     def __init__(
         self, reason: Reason, link: Link | None = None, detail: str = "", retry_after_s: int | None = None
@@ -66,7 +70,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a visitor with a good link may know. `grants`: this link's at this address, of services still configured."""
+    """What a visitor with a good link may know: its services still configured, its grants at this address."""
 
     link: Link
     services: tuple[Service, ...]
@@ -167,7 +171,7 @@ class Opening:
                 opened = await self._grant(link, services, address)
                 self._links.count_use(link.id)
                 return opened
-            # One at a time, so that a double tap spends one use, and the last use given back is there for the next.
+            # One at a time: a double tap spends one use, and a use given back is there for the next.
             async with self._turns[link.id]:
                 return await self._open_limited(token, address)
 
@@ -224,7 +228,9 @@ class Opening:
     async def _grant(self, link: Link, services: tuple[Service, ...], address: Address) -> Opened:
         left_s = math.inf if link.expires_at is None else max(1, math.ceil(link.expires_at - self._clock()))
         durations = {
-            service.name: int(min(link.duration_s or service.default_duration_s, service.max_duration_s, left_s))
+            service.name: int(
+                min(link.duration_s or service.default_duration_s, service.max_duration_s, left_s)
+            )
             for service in services
         }
         try:

@@ -28,7 +28,7 @@ class Key:
     def load(cls, path: str) -> "Key":
         """Read the key, or make it where there is none: then every link's URL is new. Blocks.
 
-        Raises StateError for a key that is torn, short, or open to others; NotSaved where none can be written.
+        Raises StateError for a key torn, short, or open to others; NotSaved where none can be written.
         """
         text = files.read(path, private=True, largest=_LONGEST)
         if text is None:
@@ -45,11 +45,11 @@ class Key:
         return cls(secret)
 
     def link_token(self, link_id: str, generation: int) -> str:
-        """The secret part of a link's URL: the id, "-" and 160 bits. The same for the same link until it is rotated."""
+        """The secret part of a link's URL: its id, "-" and 160 bits. The same until the link is rotated."""
         return f"{link_id}-{_text(_mac(self._link, link_id, str(generation)))}"
 
     def form_token(self, purpose: str, nonce: str, end: int) -> str:
-        """Proof that the form with `purpose` was made for the browser that holds `nonce`, good until `end`, in seconds."""
+        """Proof that a form was made for `purpose` and the browser that holds `nonce`, until `end` (seconds)."""
         return f"{end}-{_text(_mac(self._form, purpose, nonce, str(end)))}"
 
     def form_token_holds(self, token: str, purpose: str, nonce: str, now: float) -> bool:

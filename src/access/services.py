@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A protected service. Durations are seconds; `url` is where a visitor goes next; `ports` as "tcp/443"."""
+    """A protected service. Durations in seconds; `url`: where a visitor goes next; `ports` as "tcp/443"."""
 
     name: str
     title: str

@@ -10,7 +10,9 @@ from access.files import StateError
 from access.moment import parse_moment
 
 _T = TypeVar("_T")
-_PIN = re.compile(r"\$argon2id\$v=19\$m=[0-9]{1,6},t=[0-9]{1,2},p=[0-9]\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}")
+_PIN = re.compile(
+    r"\$argon2id\$v=19\$m=[0-9]{1,6},t=[0-9]{1,2},p=[0-9]\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
+)
 
 
 def parse_document(file: str, data: bytes) -> "Fields":
@@ -133,6 +135,6 @@ class Fields:
     def end(self) -> None:
         """Refuse keys that nobody took."""
         for key in self._left:
-            raise self.wrong(key[:80], "is not known to this version; remove it, or install the version that wrote it")
-
-
+            raise self.wrong(
+                key[:80], "is not known to this version; remove it, or install the version that wrote it"
+            )

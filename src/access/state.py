@@ -46,15 +46,18 @@ class State:
     A change goes on to its end when its caller is cancelled.
     """
 
-    def __init__(self, directory: str, *, lazy_s: float = 10.0) -> None:
-        """Read the state, or begin an empty one. Blocks. Raises StateError."""
+    def __init__(self, directory: str, *, lazy_s: float = 10.0, wait_s: float = 3.0) -> None:
+        """Read the state, or begin an empty one. Raises StateError.
+
+        Blocks, and up to `wait_s` seconds for a portal before this one that is on its way out.
+        """
         self.path = f"{directory}/{FILE}"
         self._lazy_s = lazy_s
         self._writing = asyncio.Lock()
         self._lazy_changes = 0  # made in memory
         self._lazy_saved = 0  # of these, on disk
         self._timer: asyncio.TimerHandle | None = None
-        self._directory = files.lock_directory(directory)
+        self._directory = files.lock_directory(directory, wait_s)
         try:
             self._links, self._people, self._tokens = _read(self.path)
         except BaseException:
@@ -81,7 +84,7 @@ class State:
         return await finish(self._commit(edit))
 
     async def change(self, link_id: str, change: Callable[[Link], Link]) -> Link:
-        """Make what `change` makes of a link last, then see it in memory; `change` may run twice, and may raise.
+        """Make what `change` makes of a link last, then see it in memory. `change` may run twice, may raise.
 
         Raises UnknownLink, NotSaved, and what `change` raises; then nothing was changed.
         """
@@ -126,7 +129,7 @@ class State:
                 await self._save(self._links)
 
     async def close(self) -> None:
-        """Write what is left and let the directory go. Raises NotSaved; the directory is let go all the same."""
+        """Write what is left and let the directory go, even where that raises NotSaved."""
         if self._timer is not None:
             self._timer.cancel()
         try:
@@ -146,7 +149,9 @@ class State:
         self._lazy_saved = lazy_changes
 
 
-def _write(path: str, links: Mapping[str, Link], people: Mapping[str, Any], tokens: Mapping[str, Any]) -> None:
+def _write(
+    path: str, links: Mapping[str, Link], people: Mapping[str, Any], tokens: Mapping[str, Any]
+) -> None:
     document = {
         "version": VERSION,
         "links": {link.id: _link_fields(link) for link in links.values()},
@@ -164,9 +169,14 @@ def _read(path: str) -> tuple[dict[str, Link], dict[str, Any], dict[str, Any]]:
     version = top.number("version", 1, MOST)
     if version != VERSION:
         raise top.wrong(
-            "version", f"is {version}, this SafeIP reads {VERSION}; install the version that wrote it, or bring back a backup"
+            "version",
+            f"is {version}, this SafeIP reads {VERSION}; "
+            "install the version that wrote it, or bring back a backup",
         )
-    links = {key: _link(Fields(path, f"links.{key[:80]}", value), key) for key, value in top.object("links").items()}
+    links = {
+        key: _link(Fields(path, f"links.{key[:80]}", value), key)
+        for key, value in top.object("links").items()
+    }
     people, tokens = top.object("people"), top.object("tokens")
     top.end()
     return links, people, tokens

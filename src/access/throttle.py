@@ -23,7 +23,13 @@ class Throttle:
     """
 
     def __init__(
-        self, limit: int, window_s: float, lock_s: float, *, clock: Clock = time.monotonic, capacity: int = 10_000
+        self,
+        limit: int,
+        window_s: float,
+        lock_s: float,
+        *,
+        clock: Clock = time.monotonic,
+        capacity: int = 10_000,
     ) -> None:
         self._limit = limit
         self._window_s = window_s

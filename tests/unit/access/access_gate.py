@@ -58,13 +58,19 @@ class MemoryGate:
         return [g for g in await self._list() if g.address == str(address) and g.service in services]
 
     def _leave(self, holder: str, addresses: int) -> None:
-        mine = dict.fromkeys(address for (_, address), (grant, _) in self.open.items() if grant.holder == holder)
+        mine = dict.fromkeys(
+            address for (_, address), (grant, _) in self.open.items() if grant.holder == holder
+        )
         for gone in list(mine)[: max(0, len(mine) - addresses)]:
             self.open = {key: value for key, value in self.open.items() if key[1] != gone}
 
     async def _list(self) -> list[Grant]:
         now = self.clock()
-        return [replace(grant, remaining_ms=int((end - now) * 1000)) for grant, end in self.open.values() if end > now]
+        return [
+            replace(grant, remaining_ms=int((end - now) * 1000))
+            for grant, end in self.open.values()
+            if end > now
+        ]
 
     async def revoke(
         self,

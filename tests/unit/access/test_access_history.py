@@ -61,7 +61,9 @@ def test_texts_are_cut(tmp_path: Path) -> None:
     assert len(asyncio.run(book.read())[0]["note"]) == 200
 
 
-@pytest.mark.parametrize("torn", [b'{"at": "2027', b"\0" * 300, b"\xff\xfe", b"[" * 50_000, b"[1]", b'"text"', b""])
+@pytest.mark.parametrize(
+    "torn", [b'{"at": "2027', b"\0" * 300, b"\xff\xfe", b"[" * 50_000, b"[1]", b'"text"', b""]
+)
 def test_torn_last_line(tmp_path: Path, torn: bytes) -> None:
     history(tmp_path).record("before")
     with (tmp_path / "history.jsonl").open("ab") as file:

@@ -89,7 +89,9 @@ def test_unknown_ids_cost_the_same_compare(live: Live, monkeypatch: pytest.Monke
     compared: list[tuple[int, int]] = []
     real_new, real_compare = hmac.new, hmac.compare_digest
     monkeypatch.setattr(hmac, "new", lambda *args, **kw: made.append(None) or real_new(*args, **kw))
-    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append((len(a), len(b))) or real_compare(a, b))
+    monkeypatch.setattr(
+        hmac, "compare_digest", lambda a, b: compared.append((len(a), len(b))) or real_compare(a, b)
+    )
 
     async def main() -> None:
         async with live() as house:
@@ -192,7 +194,11 @@ def test_unknown_ids(live: Live) -> None:
         ({"services": [1]}, "services", "is not a list of names"),
         ({"services": ["cloud", "nas"]}, "services", "'nas' is not a service; choose from cloud, game"),
         ({"duration_s": 86401}, "for", "86401s is above the maximum of cloud; write at most 1d"),
-        ({"services": ["cloud", "game"], "duration_s": 10800}, "for", "3h is above the maximum of game; write at most 2h"),
+        (
+            {"services": ["cloud", "game"], "duration_s": 10800},
+            "for",
+            "3h is above the maximum of game; write at most 2h",
+        ),
         ({"duration_s": 0}, "for", "is out of range"),
         ({"duration_s": "2h"}, "for", "is not a whole number"),
         ({"duration_s": True}, "for", "is not a whole number"),
@@ -242,7 +248,9 @@ def test_bad_input(live: Live, values: dict[str, Any], field: str, message: str)
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("label", ["Chez l'oncle", "é" * 32, "x" * 64, "Ж 漢字 🏠", "<b>&amp;</b>", "$(id); flush"])
+@pytest.mark.parametrize(
+    "label", ["Chez l'oncle", "é" * 32, "x" * 64, "Ж 漢字 🏠", "<b>&amp;</b>", "$(id); flush"]
+)
 def test_good_labels(live: Live, label: str) -> None:
     async def main() -> None:
         async with live() as house:
@@ -254,7 +262,13 @@ def test_good_labels(live: Live, label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://a", "https://[2001:db8::1]:8443/x", "https://xn--xample-9ua.org/%C3%A9?q=1&r[]=2#f", "HTTPS://A.EXAMPLE/"]
+    "url",
+    [
+        "http://a",
+        "https://[2001:db8::1]:8443/x",
+        "https://xn--xample-9ua.org/%C3%A9?q=1&r[]=2#f",
+        "HTTPS://A.EXAMPLE/",
+    ],
 )
 def test_good_urls(tmp_path: Path, url: str) -> None:
     async def main() -> None:

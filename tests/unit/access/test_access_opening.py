@@ -17,7 +17,9 @@ HERE = IPv4Address("203.0.113.7")
 THERE = IPv4Address("198.51.100.4")
 
 
-async def refused(house: House, token: str, address: IPv4Address | IPv6Network = HERE, pin: str | None = None) -> Refused:
+async def refused(
+    house: House, token: str, address: IPv4Address | IPv6Network = HERE, pin: str | None = None
+) -> Refused:
     with pytest.raises(Refused) as caught:
         await house.opening.open(token, address, pin)
     return caught.value
@@ -25,8 +27,13 @@ async def refused(house: House, token: str, address: IPv4Address | IPv6Network =
 
 async def reasons(house: House, *attempts: tuple[str, IPv4Address, str | None]) -> list[str]:
     """What each of some openings at once came to."""
-    outcomes = await asyncio.gather(*(house.opening.open(*attempt) for attempt in attempts), return_exceptions=True)
-    return [outcome.reason.value if isinstance(outcome, Refused) else type(outcome).__name__ for outcome in outcomes]
+    outcomes = await asyncio.gather(
+        *(house.opening.open(*attempt) for attempt in attempts), return_exceptions=True
+    )
+    return [
+        outcome.reason.value if isinstance(outcome, Refused) else type(outcome).__name__
+        for outcome in outcomes
+    ]
 
 
 # Abuse.
@@ -36,7 +43,9 @@ def test_two_at_once_for_the_last_use(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
             token = house.links.token(await house.links.add("Mamie", ["cloud"], uses=1))
-            came_to = await reasons(house, *((token, IPv4Address(f"203.0.113.{n}"), None) for n in range(1, 21)))
+            came_to = await reasons(
+                house, *((token, IPv4Address(f"203.0.113.{n}"), None) for n in range(1, 21))
+            )
             assert sorted(came_to) == ["Opened"] + ["used-up"] * 19
             assert len(house.gate.open) == 1
             assert house.links.list()[0].used == 1
@@ -261,9 +270,13 @@ def test_missing_pin_is_no_try_and_a_huge_one_is_wrong(live: Live) -> None:
 def test_pins_beyond_the_queue_are_not_counted(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            first = [house.links.token(await house.links.add(f"L{n}", ["cloud"], pin="4711")) for n in range(9)]
+            first = [
+                house.links.token(await house.links.add(f"L{n}", ["cloud"], pin="4711")) for n in range(9)
+            ]
             last = house.links.token(await house.links.add("last", ["cloud"], pin="4711"))
-            attempts = [(token, HERE, "4711") for token in first for _ in range(4)] + [(last, HERE, "0000")] * 25
+            attempts = [(token, HERE, "4711") for token in first for _ in range(4)] + [
+                (last, HERE, "0000")
+            ] * 25
             came_to = await reasons(house, *attempts)
             assert came_to == ["Opened"] * 34 + ["busy"] * 27
             assert (await house.opening.open(last, HERE, "4711")).renewed
@@ -373,7 +386,11 @@ def test_durations(live: Live) -> None:
             ending = await house.links.add("C", ["cloud", "game"], expires_s=100)
             for link in [default, own, ending]:
                 await house.opening.open(house.links.token(link), HERE)
-            assert house.gate.seconds == [{"cloud": 7200, "game": 3600}, {"cloud": 120}, {"cloud": 100, "game": 100}]
+            assert house.gate.seconds == [
+                {"cloud": 7200, "game": 3600},
+                {"cloud": 120},
+                {"cloud": 100, "game": 100},
+            ]
 
     asyncio.run(main())
 

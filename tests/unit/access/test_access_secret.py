@@ -41,7 +41,9 @@ def test_torn_or_short(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "secret.key").chmod(0o600)
     with pytest.raises(StateError) as caught:
         Key.load(path(tmp_path))
-    assert str(caught.value).startswith(f"{tmp_path}/secret.key: is not a key of 32 bytes in base64; bring it back")
+    assert str(caught.value).startswith(
+        f"{tmp_path}/secret.key: is not a key of 32 bytes in base64; bring it back"
+    )
     assert (tmp_path / "secret.key").read_bytes() == data
 
 
@@ -58,7 +60,10 @@ def test_open_to_others(tmp_path: Path, mode: int) -> None:
     (tmp_path / "secret.key").chmod(mode)
     with pytest.raises(StateError) as caught:
         Key.load(path(tmp_path))
-    assert caught.value.message == f"is open to others (mode 0{mode:o}); what it holds may be known: chmod 600 it"
+    assert (
+        caught.value.message
+        == f"is open to others (mode 0{mode:o}); what it holds may be known: chmod 600 it"
+    )
 
 
 def test_symlink(tmp_path: Path) -> None:
@@ -82,7 +87,8 @@ def test_form_token_holds_for_what_it_was_made_for_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["", "-", "1000", "1000-", "é-é", "\ud800", "٣-x", "9" * 10_000, "-1-x", "1000-" + "a" * 32, "\0" * 50]
+    "token",
+    ["", "-", "1000", "1000-", "é-é", "\ud800", "٣-x", "9" * 10_000, "-1-x", "1000-" + "a" * 32, "\0" * 50],
 )
 def test_garbage_is_no_form_token(token: str) -> None:
     assert not Key(b"k" * 32).form_token_holds(token, "open:abc", "nonce\ud800", 0)

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +26,9 @@ SOURCE = Path(__file__).parents[3] / "src"
 
 
 def a_link(link_id: str = "k3v7aa", **others: Any) -> Link:
-    return Link(id=link_id, label="Mémé, chez l'oncle", services=("cloud",), created_at=1_800_000_000, **others)
+    return Link(
+        id=link_id, label="Mémé, chez l'oncle", services=("cloud",), created_at=1_800_000_000, **others
+    )
 
 
 def full_link() -> Link:
@@ -58,7 +61,7 @@ def written(directory: Path) -> dict[str, Any]:
 
 def error(directory: Path) -> StateError:
     with pytest.raises(StateError) as caught:
-        State(str(directory))
+        State(str(directory), wait_s=0)
     assert caught.value.file.startswith(str(directory))
     assert str(caught.value).startswith(caught.value.file + ": ")
     assert "\n" not in str(caught.value)
@@ -234,6 +237,14 @@ def test_second_on_the_same_state(tmp_path: Path) -> None:
     State(str(tmp_path)).release()
 
 
+def test_waits_for_one_on_its_way_out(tmp_path: Path) -> None:
+    first = State(str(tmp_path))
+    leaving = threading.Timer(0.1, first.release)
+    leaving.start()
+    State(str(tmp_path), wait_s=10).release()
+    leaving.join()
+
+
 def test_refused_state_is_let_go(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("{")
     error(tmp_path)
@@ -347,7 +358,10 @@ def test_killed_while_writing(tmp_path: Path) -> None:
     chance = random.Random(7)
     for _ in range(20):
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(SOURCE)}
+            [sys.executable, "-c", WRITER, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": str(SOURCE)},
         )
         assert writer.stdout is not None
         answered = int(writer.stdout.readline())

@@ -97,20 +97,42 @@ def test_bad_addresses(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("1s", 1), ("90s", 90), ("15m", 900), ("12h", 43200), ("7d", 604800), ("3650d", LONGEST_S)]
+    ("text", "seconds"),
+    [("1s", 1), ("90s", 90), ("15m", 900), ("12h", 43200), ("7d", 604800), ("3650d", LONGEST_S)],
 )
 def test_durations(text: str, seconds: int) -> None:
     assert parse_duration(text) == seconds
     assert format_duration(seconds) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (60, "1m"), (3600, "1h"), (86400, "1d"), (86401, "86401s"), (5400, "90m")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (60, "1m"), (3600, "1h"), (86400, "1d"), (86401, "86401s"), (5400, "90m")],
+)
 def test_largest_unit(seconds: int, text: str) -> None:
     assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "1", "1w", "-1h", "+1h", "1.5h", "1h30m", " 1h", "1h ", "1 h", "1H", "٣h", "1h\n", "9" * 5000 + "s", "\ud800h"]
+    "text",
+    [
+        "",
+        "s",
+        "1",
+        "1w",
+        "-1h",
+        "+1h",
+        "1.5h",
+        "1h30m",
+        " 1h",
+        "1h ",
+        "1 h",
+        "1H",
+        "٣h",
+        "1h\n",
+        "9" * 5000 + "s",
+        "\ud800h",
+    ],
 )
 def test_no_durations(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a duration; write 90s, 15m, 12h or 7d"):
@@ -129,7 +151,9 @@ def test_moments() -> None:
     assert parse_moment("2027-01-15T08:00:00Z") == 1_800_000_000
 
 
-@pytest.mark.parametrize("text", ["", "2027-01-15", "2027-01-15T08:00:00", "2027-1-15T08:00:00Z", "2027-02-30T08:00:00Z", "0"])
+@pytest.mark.parametrize(
+    "text", ["", "2027-01-15", "2027-01-15T08:00:00", "2027-1-15T08:00:00Z", "2027-02-30T08:00:00Z", "0"]
+)
 def test_no_moments(text: str) -> None:
     with pytest.raises(ValueError, match="is not a moment; write one such as"):
         parse_moment(text)
@@ -152,5 +176,11 @@ def test_grant_as_json() -> None:
 def test_what_the_gate_process_imports_is_light() -> None:
     heavy = "{'asyncio', 'ssl', 'argon2', 'json', 'hashlib', 'aiohttp'}"
     code = f"import sys, access.address, access.duration, access.services, access.inputs; print({heavy} & set(sys.modules))"
-    shown = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert shown.stdout == "set()\n"
