@@ -189,8 +189,10 @@ class Gateway:
         return self._running().stop(timeout)
 
     def kill(self) -> None:
-        """SIGKILL to gate and portal at once, as a power cut of the two would."""
+        """SIGKILL to the gate; back when the portal, which dies with it, is gone as well."""
+        portal = self.portal_pid()
         self._running().kill()
+        wait_for("the portal's end", lambda: not Path("/proc", str(portal)).exists())
 
     def restart(self) -> float:
         """Stop and start; the seconds that the start took."""
