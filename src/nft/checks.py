@@ -21,7 +21,7 @@ _SPECIAL4 = tuple(IPv4Network(text) for text in _SPECIAL)
 _HOSTS6 = (IPv6Network("2000::/3"), IPv6Network("fc00::/7"))
 
 
-class Refusal(Exception):  # noqa: N818 (an answer, no error)
+class Refusal(Exception):
     """The gate says no. `code` is one of a fixed few, the message is for people."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -56,8 +56,10 @@ def key(policy: Policy, text: str) -> bytes:
             host = IPv4Address(text)
             if str(host) == text:
                 return host.packed
-        elif str(network := IPv6Network(text)) == text and network.prefixlen == policy.ipv6_prefix:
-            if network.network_address.scope_id is None:
+        else:
+            network = IPv6Network(text)
+            scoped = network.network_address.scope_id is not None
+            if str(network) == text and network.prefixlen == policy.ipv6_prefix and not scoped:
                 return network.network_address.packed
     except ValueError:
         pass

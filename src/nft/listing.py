@@ -17,6 +17,7 @@ from nft.sets import Element
 Items = list[dict[str, Any]]
 
 _PART = 150  # 64 KiB hold as many grants with the longest notes
+_RECORDED_MS = 86_400_000  # the timeout of the sets, which the kernel does not tell with each element
 _PROTOCOLS = {6: "tcp", 17: "udp"}
 
 
@@ -83,7 +84,7 @@ def _knock(policy: Policy, found: Element, size: int) -> dict[str, Any]:
         "port": int.from_bytes(found.key[size + 4 : size + 6], "big"),
         "packets": found.packets,
         "bytes": found.bytes,
-        "last_ms": (found.timeout_ms or 0) - (found.left_ms or 0),
+        "last_ms": max(0, _RECORDED_MS - (found.left_ms or 0)),
     }
 
 

@@ -17,7 +17,7 @@ _UNSENT = 1 << 20  # bytes of answers that the portal has not taken, beyond whic
 _LISTS = 64  # lists at once
 
 
-class PortalGone(Exception):  # noqa: N818 (what happened, not what went wrong)
+class PortalGone(Exception):
     """The portal has closed its end of the wire."""
 
 

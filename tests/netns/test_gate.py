@@ -279,9 +279,11 @@ def wait_repair(gate: Gate) -> list[str]:
         "delete table inet safeip",
         "delete table inet safeip\nadd table inet safeip",
         "flush chain inet safeip service-cloud\ndelete set inet safeip cloud4",
-        "flush chain inet safeip service-cloud\ndelete set inet safeip cloud4\n"
-        "add set inet safeip cloud4 { type ipv4_addr; flags timeout; }\n"
-        "add element inet safeip cloud4 { 203.0.113.99 timeout 1d }",
+        (
+            "flush chain inet safeip service-cloud\ndelete set inet safeip cloud4\n"
+            "add set inet safeip cloud4 { type ipv4_addr; flags timeout; }\n"
+            "add element inet safeip cloud4 { 203.0.113.99 timeout 1d }"
+        ),
     ],
     ids=["ruleset", "table", "table made again", "set", "set made again with another's element"],
 )
