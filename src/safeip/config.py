@@ -125,7 +125,8 @@ def parse_config(text: str, path: str) -> Config:
     Touches no file. Raises ConfigError with everything that is wrong.
     """
     report = Report(path)
-    root = Section(report, "", parse_toml(text, path))
+    tables = parse_toml(text, path)
+    root = Section(report, "", tables)
     state_dir = root.get("state_dir", values.absolute_path, _DEFAULT_STATE_DIR)
     runtime_dir = root.get("runtime_dir", runtime_directory, DEFAULT_RUNTIME_DIR)
     portal, gate = root.section("portal"), root.section("gate")
@@ -165,7 +166,8 @@ def parse_config(text: str, path: str) -> Config:
     for section in (root, portal, gate):
         section.close()
     if report.problems:
-        raise ConfigError(report.problems)
+        order = {name: place for place, name in enumerate(tables)}
+        raise ConfigError(sorted(report.problems, key=lambda it: order.get(it.key.split(".")[0], len(order))))
     custom = Path(path).absolute().with_name("custom.nft")
     return Config(path, state_dir, runtime_dir, settings, policy, str(custom))
 
@@ -181,7 +183,7 @@ def parse_toml(text: str, path: str) -> dict[str, object]:
         right = 'a line is [table], key = "text", key = 64, key = ["…", "…"] or # a comment'
         raise ConfigError([Problem(path, place, f"is not TOML: {wrong}", right)]) from error
     except ValueError as error:  # an integer of thousands of digits
-        raise ConfigError([Problem(path, "", f"is not TOML: {error}", "write a smaller number")]) from error
+        raise ConfigError([Problem(path, "", "is not TOML: a number has thousands of digits", "write a smaller one")]) from error
     except RecursionError as error:
         raise ConfigError([Problem(path, "", "is not TOML: it nests too deeply", "write each value on one level")]) from error
 
@@ -197,7 +199,7 @@ def runtime_directory(value: object) -> str:
 
 def _networks(section: Section, key: str, default: tuple[Network, ...]) -> tuple[Network, ...]:
     """Networks without overlaps, which interval sets of the kernel refuse."""
-    found = [network for _, network in section.many(key, values.network, default)]
+    found = [network for _, network in section.many(key, values.network, default, '["192.168.1.0/24"]')]
     four = [network for network in found if isinstance(network, IPv4Network)]
     six = [network for network in found if isinstance(network, IPv6Network)]
     return (*collapse_addresses(four), *collapse_addresses(six))
@@ -205,12 +207,10 @@ def _networks(section: Section, key: str, default: tuple[Network, ...]) -> tuple
 
 def _listen(portal: Section) -> tuple[Listen, ...]:
     found: list[Listen] = []
-    for index, listen in portal.many("listen", values.listen, _DEFAULT_LISTEN):
+    for index, listen in portal.need_many("listen", values.listen, _DEFAULT_LISTEN, '["0.0.0.0:8443", "[::]:8443"]'):
         if listen in found:
             portal.problem_at("listen", index, f'"{listen}" is listed twice', "write it once")
         found.append(listen)
-    if not found and portal.sound("listen"):
-        portal.problem("listen", "is an empty list", 'write where the portal listens, such as ["0.0.0.0:8443", "[::]:8443"]')
     return tuple(found)
 
 

@@ -51,9 +51,7 @@ def _check_name(table: Section, name: str) -> None:
 
 def _service(name: str, section: Section, protected: list[Protected]) -> tuple[Service, ServiceRule]:
     title = section.get("title", values.title, name)
-    ports = section.many("ports", values.port_range, ())
-    if not ports and section.sound("ports"):
-        section.problem("ports", "is empty" if section.has("ports") else "is missing", 'write at least one, such as ["tcp/443"]')
+    ports = section.need_many("ports", values.port_range, (), '["tcp/443"]')
     protected += [(f"{section.at('ports')}[{index}]", port) for index, port in ports]
     url = section.get("url", values.url, None)
     longest = section.get("max_duration", values.duration, _DEFAULT_MAX_DURATION_S)

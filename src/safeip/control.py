@@ -78,9 +78,12 @@ class Control:
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
         try:
-            return response.read(_LONGEST_ANSWER)
+            content = response.read(_LONGEST_ANSWER)
         except (OSError, http.client.HTTPException) as error:
             raise ControlError(self._silence(error)) from error
+        if response.length:  # an answer that was cut off; read() with a limit does not mind
+            raise ControlError(self._silence(http.client.IncompleteRead(content)))
+        return content
 
     def _json(self, content: bytes) -> Any:  # noqa: ANN401 (JSON has no narrower type)
         try:

@@ -30,10 +30,11 @@ class Section:
     missing or wrong, so that one mistake doesn't hide the next. `sound` tells the two apart.
     """
 
-    def __init__(self, report: Report, path: str, table: Mapping[str, object]) -> None:
+    def __init__(self, report: Report, path: str, table: Mapping[str, object], *, readable: bool = True) -> None:
         self.report = report
         self.path = path
         self._table = table
+        self._readable = readable  # where the file holds no table here, what is missing in it was said with that
         self._known: list[str] = []
         self._wrong: set[str] = set()
 
@@ -75,21 +76,32 @@ class Section:
             self.problem(key, error.wrong, error.right)
             return default
 
+    def need_many(
+        self, key: str, parse: Callable[[object], _T], default: tuple[_T, ...], example: str
+    ) -> tuple[tuple[int, _T], ...]:
+        """As `many`, where an empty list is a problem, and a missing one where there is no default."""
+        found = self.many(key, parse, default, example)
+        if not found and self.sound(key) and self._readable:
+            self.problem(key, "is empty" if self.has(key) else "is missing", f"write at least one, such as {example}")
+        return found
+
     def need(self, key: str, parse: Callable[[object], _T], stand_in: _T, right: str) -> _T:
         """The value of a key that must be there; the stand-in where it is missing or wrong."""
-        if key not in self._table:
+        if key not in self._table and self._readable:
             self.problem(key, "is missing", right)
         return self.get(key, parse, stand_in)
 
-    def many(self, key: str, parse: Callable[[object], _T], default: tuple[_T, ...]) -> tuple[tuple[int, _T], ...]:
+    def many(
+        self, key: str, parse: Callable[[object], _T], default: tuple[_T, ...], example: str
+    ) -> tuple[tuple[int, _T], ...]:
         """The key's list as (index in the file, value), without the items that are wrong."""
         self._known.append(key)
         if key not in self._table:
             return tuple(enumerate(default))
         value = self._table[key]
         if not isinstance(value, list):
-            right = f"write [{shown(value)}]" if isinstance(value, str) else 'write a list of texts, such as ["…", "…"]'
-            self.problem(key, f"{shown(value)} is not a list", right)
+            right = f"[{shown(value)}]" if isinstance(value, str) else f"a list, such as {example}"
+            self.problem(key, f"{shown(value)} is not a list", f"write {right}")
             return tuple(enumerate(default))
         found = []
         for index, item in enumerate(value):
@@ -103,10 +115,10 @@ class Section:
         """The table under a key; an empty one where it is missing or no table."""
         self._known.append(key)
         value = self._table.get(key, {})
-        if not isinstance(value, dict):
-            self.problem(key, f"{shown(value)} is not a table", f"write [{self.at(key)}] on a line, its keys below it")
-            value = {}
-        return Section(self.report, self.at(key), value)
+        if isinstance(value, dict):
+            return Section(self.report, self.at(key), value)
+        self.problem(key, f"{shown(value)} is not a table", f"write [{self.at(key)}] on a line, its keys below it")
+        return Section(self.report, self.at(key), {}, readable=False)
 
     def sections(self) -> Iterator[tuple[str, "Section"]]:
         """Every key of this table, each of which must be a table."""
