@@ -57,6 +57,9 @@ class Namespace:
         self._processes: list[Process] = []
         ip(f"netns add {self.name}")
         ip("link set lo up", namespace=self.name)
+        # a link-local address that is still being checked for duplicates loses the first second of IPv6
+        self.sysctl("net.ipv6.conf.all.accept_dad", 0)
+        self.sysctl("net.ipv6.conf.default.accept_dad", 0)
 
     def __enter__(self) -> Self:
         return self
@@ -144,7 +147,6 @@ def veth(
     """A wire between two namespaces, up on both sides, with addresses such as `192.0.2.1/24`, `2001:db8::1/64`."""
     left.configure(f"link add {left_name} type veth peer name {right_name} netns {right.name}")
     for end, name, addresses in ((left, left_name, left_addresses), (right, right_name, right_addresses)):
-        # nodad: duplicate address detection would keep an IPv6 address unusable for a second
         end.configure(
             f"link set {name} up",
             *(f"addr add {address} dev {name}{' nodad' if ':' in address else ''}" for address in addresses),
