@@ -25,6 +25,7 @@ CLOUD = str(SERVICES["cloud"]["url"])
 FILMS = str(SERVICES["films"]["url"])
 PREVIEWS = 100
 SHORT_S = 5
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # counts what passed SafeIP and reached the service: one packet too many would be seen
 COUNT = """
 table inet lab {
@@ -291,14 +292,14 @@ def main() -> int:
 
     def interrupt(number: int, _: FrameType | None) -> None:
         # a second signal must not disturb the cleaning up
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for ignored in ENDS:
+            signal.signal(ignored, signal.SIG_IGN)
         stop.set()
         if not staying.is_set():
             raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
+    for ends in ENDS:
+        signal.signal(ends, interrupt)
     show = Show()
     show.say("SafeIP: a closed service opens for one visitor, and closes again.")
     show.say("All of it happens in network namespaces; this host's firewall and interfaces are not touched.")
