@@ -28,6 +28,7 @@ from lab.visitor import Visitor
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "home.test"
+DIRECTORY = "safeip-lab-"
 GATEWAY4, GATEWAY6 = "198.51.100.1", "2001:db8:100::1"
 ADMIN_RULES = """
 table inet lab
@@ -53,7 +54,8 @@ class Gateway:
         self, *, services: Mapping[str, Table] | None = None, portal: Table | None = None, gate: Table | None = None,
         top: Table | None = None, start: bool = True, prefix: str = "sipl",
     ) -> None:  # fmt: skip
-        self.directory = Path(tempfile.mkdtemp(prefix="safeip-lab-"))
+        _sweep_directories()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-"))
         self.directory.chmod(0o755)  # the portal, which is not root, finds its files in it
         self.config = self.directory / "safeip.toml"
         self.state = self.directory / "state"
@@ -248,3 +250,11 @@ class Gateway:
     def sets(self) -> dict[str, list[Element]]:
         """The elements of every set of table inet safeip by the set's name; empty without the table."""
         return read_sets(self.host)
+
+
+def _sweep_directories() -> None:
+    """Remove the directories of labs whose maker is dead."""
+    for path in Path(tempfile.gettempdir()).glob(f"{DIRECTORY}*-*"):
+        maker = path.name.removeprefix(DIRECTORY).partition("-")[0]
+        if maker.isdigit() and not Path("/proc", maker).exists():
+            shutil.rmtree(path, ignore_errors=True)
