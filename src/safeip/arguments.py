@@ -1,12 +1,14 @@
 """The command line's grammar: verbs, options and their help."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any
 
 from access.duration import parse_duration
 
 _MOST = 1_000_000
+_HOLDER = re.compile(r"cli|(person|link|token):[a-z0-9._-]{1,32}")
 _DEFAULT_CONFIG = "/etc/safeip/safeip.toml"
 
 Verbs = Any
@@ -49,7 +51,7 @@ def _grants(verbs: Verbs) -> None:
     revoke = _add(verbs, "revoke", "close what was opened; live connections end at once")
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("address", metavar="ADDRESS", nargs="?", help="all grants of this address")
-    which.add_argument("--holder", metavar="HOLDER", help="all grants of a holder, such as link:k3v9aa")
+    which.add_argument("--holder", metavar="HOLDER", type=_holder, help="all grants of a holder, such as link:k3v9aa")
     which.add_argument("--all", action="store_true", help="all grants there are")
     revoke.add_argument("--service", metavar="SERVICE", help="of the address, this service only")
 
@@ -106,7 +108,7 @@ def _for(parser: argparse.ArgumentParser, does: str, default: str | None = None)
 
 
 def _id(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="a link's id, which 'safeip link list' shows")
+    parser.add_argument("id", metavar="ID", type=_link_id, help="a link's id, which 'safeip link list' shows")
 
 
 def _qr(parser: argparse.ArgumentParser) -> None:
@@ -130,3 +132,15 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MOST)) and 1 <= int(text) <= _MOST):
         raise argparse.ArgumentTypeError(f"{text[:40]!a} is not a number from 1 to {_MOST}")
     return int(text)
+
+
+def _link_id(text: str) -> str:
+    if not (text.isascii() and text.isalnum()):
+        raise argparse.ArgumentTypeError(f"{text[:40]!a} is not a link's id; 'safeip link list' shows them")
+    return text
+
+
+def _holder(text: str) -> str:
+    if not _HOLDER.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!a} is not a holder; write link:ID, person:NAME, token:ID or cli")
+    return text

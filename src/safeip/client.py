@@ -5,8 +5,8 @@ import contextlib
 import getpass
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from safeip import output
 from safeip.config import read_control_socket
@@ -36,12 +36,20 @@ def _status(control: Control, options: Options) -> None:
     if options.json:
         output.print_json(status)
         return
-    print(f'SafeIP runs: {status["table"]}, mode "{status["mode"]}"')
-    print(f"{output.plural(status['grants'], 'grant')}, table put back {output.plural(status['repairs'], 'time')}")
-    print(f"blocked {output.plural(status['closed_packets'], 'packet')} ({output.size(status['closed_bytes'])})")
+    for name, value in (
+        ("portal", status["url"]),
+        ("table", f"{status['table']} (mode {status['mode']}), put back {output.plural(status['repairs'], 'time')}"),
+        ("grants", output.count(status["grants"])),
+        ("links", f"{output.count(status['links']['all'])}, of which open: {output.count(status['links']['open'])}"),
+        ("blocked", f"{output.plural(status['closed_packets'], 'packet')}, {output.size(status['closed_bytes'])}"),
+    ):
+        print(f"{name + ':':<9}{output.clean(value)}")
     print()
-    services = [(name, ", ".join(service["ports"]), service["grants"]) for name, service in status["services"].items()]
-    output.print_table(("SERVICE", "PORTS", "GRANTS"), services, empty="No services.")
+    services = [
+        (name, service["title"], ", ".join(service["ports"]), service["grants"])
+        for name, service in status["services"].items()
+    ]
+    output.print_table(("SERVICE", "TITLE", "PORTS", "GRANTS"), services, empty="No services.")
 
 
 def _grant(control: Control, options: Options) -> None:
@@ -64,7 +72,8 @@ def _grants(control: Control, options: Options) -> None:
 
 
 def _end(grant: _Json) -> str:
-    return f"{output.local(grant['expires_at'])} (in {output.span(grant['remaining_s'])})"
+    # whole seconds are rounded down, and what was opened for 2 h a moment ago is open for 2 h
+    return f"{output.local(grant['expires_at'])} (in {output.span(grant['remaining_s'] + 1)})"
 
 
 def _revoke(control: Control, options: Options) -> None:
@@ -166,7 +175,7 @@ def _link_remove(control: Control, options: Options) -> None:
 
 
 def _link(options: Options) -> str:
-    return f"/links/{quote(options.id, safe='')}"
+    return f"/links/{options.id}"
 
 
 def _blocked(control: Control, options: Options) -> None:
@@ -174,15 +183,15 @@ def _blocked(control: Control, options: Options) -> None:
     if options.json:
         output.print_json(blocked)
         return
+    now = datetime.now(UTC)
     rows = [
-        (row["address"], f"{row['protocol']}/{row['port']}", row["packets"], output.size(row["bytes"]), _ago(row))
+        (
+            row["address"], f"{row['protocol']}/{row['port']}", row["packets"], output.size(row["bytes"]),
+            f"{output.span((now - datetime.fromisoformat(row['last_at'])).total_seconds())} ago",
+        )
         for row in blocked
-    ]
+    ]  # fmt: skip
     output.print_table(("ADDRESS", "PORT", "PACKETS", "BYTES", "LAST"), rows, empty="Nobody knocked in the last day.")
-
-
-def _ago(row: _Json) -> str:
-    return f"{output.span(row['last_ms'] / 1000)} ago"
 
 
 def _ban(control: Control, options: Options) -> None:

@@ -56,7 +56,7 @@ class Control:
     def _request(
         self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, endless: bool = False
     ) -> http.client.HTTPResponse:
-        target = f"/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
+        target = f"/api/v1{path}" + (f"?{urlencode(query, errors='replace')}" if query else "")
         headers = {"Accept": "application/json"}
         sent = None
         if body is not None:

@@ -34,12 +34,14 @@ WRONG_USAGE = [
     ["grant", "cloud", "192.0.2.1", "--for", "-1h"], ["grant", "cloud", "192.0.2.1", "--fo", "1h"],
     ["grant", "cloud", "192.0.2.1", "--json"], ["revoke"], ["revoke", "192.0.2.1", "--all"],
     ["revoke", "--all", "--holder", "cli"], ["revoke", "--service", "cloud"],
+    ["revoke", "--holder", "Mamie"], ["revoke", "--holder", "link:"], ["revoke", "--holder", "cli\udcff"],
     ["revoke", "--service", "cloud", "--all"], ["revoke", "--service", "cloud", "--holder", "cli"],
     ["link"], ["link", "nonsense"], ["link", "add"], ["link", "add", "Mamie"], ["link", "add", "--service", "cloud"],
     ["link", "add", "Mamie", "--service", "cloud", "--uses", "0"],
     ["link", "add", "Mamie", "--service", "cloud", "--uses", "\u0661"],
     ["link", "add", "Mamie", "--service", "cloud", "--addresses", "-1"],
     ["link", "add", "Mamie", "--service", "cloud", "--expires", "never"], ["link", "show"], ["link", "pause"],
+    ["link", "remove", ".."], ["link", "remove", ""], ["link", "show", "k3v9aa/rotate"], ["link", "show", "\udcff"],
     ["link", "list", "k3v9aa"], ["ban"], ["unban"], ["bans", "all"], ["history", "--last", "x"], ["check", "--json"],
 ]  # fmt: skip
 
