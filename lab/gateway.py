@@ -23,7 +23,7 @@ from typing import Any, Self
 from lab.config import PORTAL, SERVICES, Table, render
 from lab.kernel import Element, read_set, read_sets
 from lab.net import Namespace, veth
-from lab.process import LabError, Process, wait_for
+from lab.process import LabError, Process, ended, wait_for
 from lab.visitor import Visitor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,7 +194,7 @@ class Gateway:
         """SIGKILL to the gate; back when the portal, which dies with it, is gone as well."""
         portal = self.portal_pid()
         self._running().kill()
-        wait_for("the portal's end", lambda: not Path("/proc", str(portal)).exists())
+        wait_for("the portal's end", lambda: ended(portal))
 
     def restart(self) -> float:
         """Stop and start; the seconds that the start took."""

@@ -23,6 +23,15 @@ def wait_for(what: str, condition: Callable[[], bool], timeout: float = 10.0, ev
     return time.monotonic() - begin
 
 
+def ended(pid: int) -> bool:
+    """Whether a process runs no more; one that nobody has waited for yet has ended too."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
+
+
 class Process:
     """A program in a session of its own, with both outputs in `log`.
 

@@ -1,10 +1,11 @@
 """The portal's process, from its first line on: started by the gate with its sockets and without rights."""
 
 import asyncio
+import contextlib
 import os
 import pickle
 import socket
-import sys
+from pathlib import Path
 
 from portal.serve import serve
 from safeip import privileges
@@ -13,6 +14,7 @@ from safeip import privileges
 def main(arguments: list[str]) -> int:
     """Run the portal on inherited descriptors: gate, control, settings, ready, the gate's uid, listeners."""
     privileges.check_given_up()
+    _keep_descriptors()
     gate, control, settings, ready, owner, *listeners = (int(argument) for argument in arguments)
     with os.fdopen(settings, "rb") as file:
         file.seek(0)
@@ -35,5 +37,9 @@ def main(arguments: list[str]) -> int:
     )
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _keep_descriptors() -> None:
+    """Programs that the portal starts, such as openssl, are to inherit the wire as little as anything else."""
+    for number in [int(link.name) for link in Path("/proc/self/fd").iterdir()]:
+        if number > 2:
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                os.set_inheritable(number, False)

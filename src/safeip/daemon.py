@@ -35,10 +35,11 @@ def run(config: Config) -> int:
             stack.enter_context(_lock(config))
             gate = stack.enter_context(contextlib.closing(Gate(config.policy, config.custom, log)))
             gate.start()
-            listeners = [stack.enter_context(_listener(listen)) for listen in config.settings.listen]
-            control = stack.enter_context(_control_socket(config.control_socket))
             signals = stack.enter_context(_signals())
-            portal = PortalProcess(config.settings, listeners, control, account)
+            with contextlib.ExitStack() as bound:  # the gate itself keeps no listening socket
+                listeners = [bound.enter_context(_listener(listen)) for listen in config.settings.listen]
+                control = bound.enter_context(_control_socket(config.control_socket))
+                portal = PortalProcess(config.settings, listeners, control, account)
             server = stack.enter_context(contextlib.closing(Server(gate, portal.connection)))
             stack.callback(portal.end)
             server.when_readable(signals.fileno(), server.stop)

@@ -1,0 +1,328 @@
+"""The daemon as it is run: two processes, their rights, their deaths, and starts that must fail."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.gateway import Gateway
+from lab.process import ended, wait_for
+
+NET_ADMIN = 1 << 12
+_libc = ctypes.CDLL(None, use_errno=True)
+PIDFD_GETFD = 438  # the same number on every architecture that has it
+
+
+@pytest.fixture
+def gateway():
+    with Gateway(prefix="sipt") as made:
+        yield made
+
+
+@pytest.fixture
+def stopped():
+    with Gateway(prefix="sipt", start=False) as made:
+        yield made
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def listening(pid: int) -> list[str]:
+    """The sockets of a process that take something from outside: inet ones of any kind, Unix ones that listen."""
+    own = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = []
+    for kind in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6"):
+        lines = Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]
+        found += [kind for line in lines if f"socket:[{line.split()[9]}]" in own]
+    for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
+        fields = line.split()
+        if f"socket:[{fields[6]}]" in own and int(fields[3], 16) & 0x10000:  # __SO_ACCEPTCON
+            found.append("unix")
+    return found
+
+
+def refused(gateway: Gateway, code: int = 1) -> str:
+    """The one line of a start that fails."""
+    process = gateway.launch()
+    assert process.wait(20) == code
+    lines = process.tail(50).splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("safeip: ")
+    return lines[0]
+
+
+# rights
+
+
+def test_the_portal_has_no_rights_and_the_gate_no_listener(gateway):
+    gate, portal = gateway.gate_pid(), gateway.portal_pid()
+    theirs = status(portal)
+    assert {theirs[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert theirs["NoNewPrivs"] == "1"
+    assert "0" not in theirs["Uid"].split() + theirs["Gid"].split()
+    assert theirs["Groups"] == ""
+    assert int(status(gate)["CapEff"], 16) & NET_ADMIN
+    assert listening(gate) == []
+    assert sorted(listening(portal)) == ["tcp", "tcp6", "unix"]
+    held = {str(link.readlink()) for link in Path(f"/proc/{portal}/fd").iterdir()}
+    assert not any("netlink" in name or "/lock" in name for name in held)
+
+
+def test_the_gate_imports_nothing_that_speaks_http(gateway):
+    maps = Path(f"/proc/{gateway.gate_pid()}/maps").read_text()
+    assert "libnftables" in maps
+    assert "libssl" not in maps
+    assert "aiohttp" not in maps
+    assert "libnftables" not in Path(f"/proc/{gateway.portal_pid()}/maps").read_text()
+
+
+def test_state_is_the_portals_and_nobody_elses(gateway):
+    gateway.add_link()
+    owner = gateway.state.stat()
+    assert owner.st_mode & 0o777 == 0o700
+    assert owner.st_uid == int(status(gateway.portal_pid())["Uid"].split()[0])
+    modes = {path.name: path.stat().st_mode & 0o777 for path in gateway.state.rglob("*") if path.is_file()}
+    assert set(modes.values()) == {0o600}, modes
+    assert (gateway.runtime / "control.sock").stat().st_mode & 0o777 == 0o600
+
+
+def wire_of(pid: int) -> socket.socket:
+    """The portal's end of the wire, taken out of the running process as somebody who took it over has it."""
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    number = int(arguments[arguments.index(next(a for a in arguments if a.startswith(b"/proc/self/fd/"))) + 1])
+    process = os.pidfd_open(pid)
+    try:
+        taken = _libc.syscall(PIDFD_GETFD, process, number, 0)
+        assert taken >= 0, os.strerror(ctypes.get_errno())
+    finally:
+        os.close(process)
+    return socket.socket(fileno=taken)
+
+
+def test_a_portal_that_breaks_the_wires_rules_ends_the_daemon_and_the_table_stays(gateway):
+    gateway.cli("grant", "cloud", "203.0.113.7", "--for", "2h")
+    with wire_of(gateway.portal_pid()) as wire:
+        wire.send(b'{"id":1,"verb":"load","script":"flush ruleset"}\n')
+    portal = gateway.portal_pid()
+    assert gateway.daemon.wait(10) == 1
+    assert "broke the wire's rules" in gateway.daemon.tail()
+    wait_for("the portal's end", lambda: ended(portal))
+    assert [element.value for element in gateway.elements("cloud4")] == ["203.0.113.7"]
+    assert not gateway.stranger.reaches("http://home.test/", timeout=0.5)
+
+
+# deaths
+
+
+@pytest.mark.parametrize("victim", ["gate", "portal"])
+def test_killed_twenty_times_during_grants_loses_none_that_was_answered(gateway, victim):
+    answered: dict[str, float] = {}
+    over = threading.Event()
+
+    def keep_granting() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            address = f"203.0.{113 + number // 250}.{number % 250 + 1}"
+            done = gateway.cli("grant", "cloud", address, "--for", "2h", check=False)
+            if done.returncode == 0:
+                answered[address] = time.monotonic()
+
+    granting = threading.Thread(target=keep_granting)
+    granting.start()
+    try:
+        for turn in range(20):
+            known = len(answered)
+            wait_for("more grants", lambda known=known: len(answered) > known + 1, 20)
+            gate, portal = gateway.gate_pid(), gateway.portal_pid()
+            os.kill(gate if victim == "gate" else portal, signal.SIGKILL)
+            gateway.daemon.wait(10)
+            wait_for("the portal's end", lambda portal=portal: ended(portal))
+            held = {element.value for element in gateway.elements("cloud4")}
+            assert set(answered) <= held, f"turn {turn}"
+            gateway.start()
+    finally:
+        over.set()
+        granting.join()
+    shown = gateway.cli_json("grants")
+    held = {element.value: element for element in gateway.elements("cloud4")}
+    assert {grant["address"] for grant in shown} == held.keys()
+    assert set(answered) <= held.keys()
+    assert len(answered) >= 40
+    for grant in shown:
+        assert abs(grant["remaining_s"] - held[grant["address"]].expires_s) <= 2
+        assert grant["holder"] == held[grant["address"]].comment == "cli"
+
+
+def test_a_stopped_daemon_leaves_what_is_open_open_and_what_is_closed_closed(gateway):
+    gateway.visitor.open_link(gateway.add_link())
+    assert gateway.stop() == 0
+    assert gateway.visitor.reaches("http://home.test/")
+    assert not gateway.stranger.reaches("http://home.test/", timeout=0.5)
+    gateway.start()
+    assert gateway.visitor.reaches("http://home.test/")
+
+
+def test_ctrl_c_ends_both_cleanly(gateway):
+    portal = gateway.portal_pid()
+    gateway.daemon.signal(signal.SIGINT)
+    assert gateway.daemon.wait(10) == 0
+    assert ended(portal)
+    assert gateway.daemon.tail() == "safeip: ready"
+
+
+def test_flushed_a_hundred_times_table_and_grants_are_back_each_time(gateway):
+    gateway.visitor.open_link(gateway.add_link())
+    gateway.visitor.open_link(gateway.add_link(), family=6)
+    before = {name: gateway.elements(name) for name in ("cloud4", "cloud6")}
+    for _ in range(100):
+        gateway.nft("flush ruleset")
+        wait_for("the grants", lambda: len(gateway.sets().get("cloud6", [])) == 1)
+    for name, [first] in before.items():
+        [now] = gateway.elements(name)
+        assert (now.value, now.comment, now.timeout_s) == (first.value, first.comment, first.timeout_s)
+        assert now.expires_s <= first.expires_s
+    assert gateway.cli_json("status")["repairs"] == 100
+    assert not gateway.stranger.reaches("http://home.test/", timeout=0.5)
+    assert gateway.visitor.reaches("http://home.test/")
+
+
+# starts that must fail
+
+
+def test_a_second_daemon_on_the_same_state_is_refused(gateway, tmp_path):
+    config = tmp_path / "second.toml"
+    config.write_text(gateway.config.read_text().replace(":8443", ":9443"))
+    done = gateway.host.run("bin/safeip", "--config", str(config), "run", check=False)
+    assert done.returncode == 1
+    assert "runs already" in done.stderr
+    assert gateway.healthy()
+
+
+def test_a_port_in_use_is_named(stopped):
+    with stopped.host.entered(), socket.socket() as other:
+        other.bind(("0.0.0.0", 8443))
+        other.listen()
+        line = refused(stopped)
+    assert "0.0.0.0:8443" in line
+    assert "another program has this port" in line
+    assert not stopped.visitor.reaches("http://home.test/", timeout=0.5)  # and what is closed is closed
+
+
+def test_an_address_that_the_host_does_not_have_is_named(stopped):
+    stopped.configure(portal={"listen": ["192.0.2.99:8443"]})
+    assert "192.0.2.99:8443: this host has no such address" in refused(stopped)
+
+
+def test_without_the_capability_it_says_what_to_do(stopped):
+    done = stopped.host.run(
+        "setpriv", "--bounding-set=-net_admin", "--inh-caps=-all",
+        "bin/safeip", "--config", str(stopped.config), "run", check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "CAP_NET_ADMIN is missing" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("state.json", '{"version": 1, "links": {', "line 1, column 26"),
+        ("state.json", "", "state.json"),
+        ("state.json", '{"version": 99, "links": {}, "people": {}, "tokens": {}}', "version"),
+        ("secret.key", "c2hvcnQ=\n", "secret.key"),
+    ],
+)
+def test_state_that_cannot_be_read_is_named_and_kept(stopped, name, content, says):
+    stopped.start()
+    stopped.visitor.open_link(stopped.add_link())
+    stopped.stop()
+    stopped.log.write_text("")
+    path = stopped.state / name
+    path.write_text(content)
+    line = refused(stopped)
+    assert str(path) in line
+    assert says in line
+    assert path.read_text() == content
+    assert stopped.visitor.reaches("http://home.test/")  # what was open stays open until its end
+    assert not stopped.stranger.reaches("http://home.test/", timeout=0.5)
+
+
+def test_a_state_directory_of_somebody_elses_is_refused(stopped):
+    stopped.state.mkdir()
+    os.chown(stopped.state, 12345, 12345)
+    assert "chown" in refused(stopped)
+
+
+def test_a_ruleset_that_the_kernel_refuses_is_told_in_nfts_words(stopped):
+    """Another program's table stands in the way and cannot be taken away: it belongs to that program."""
+    ready, owner_up = threading.Event(), threading.Event()
+
+    def own() -> None:
+        import nftables
+
+        with stopped.host.entered():
+            nft = nftables.Nftables()
+            assert nft.cmd("add table inet safeip { flags owner; }")[0] == 0
+            owner_up.set()
+            ready.wait()
+
+    owner = threading.Thread(target=own)
+    owner.start()
+    try:
+        assert owner_up.wait(10)
+        process = stopped.launch()
+        assert process.wait(20) == 1
+        assert "Operation not permitted" in process.tail().splitlines()[-1]
+    finally:
+        ready.set()
+        owner.join()
+
+
+def test_down_opens_everything_but_not_behind_a_daemons_back(gateway):
+    done = gateway.cli("down", check=False)
+    assert done.returncode == 1
+    assert "runs already" in done.stderr
+    assert gateway.sets()
+    gateway.stop()
+    gateway.cli("down")
+    assert gateway.sets() == {}
+    assert gateway.stranger.reaches("http://home.test/")
+
+
+def test_the_daemon_starts_where_its_user_cannot_read_the_way_to_the_program(stopped, tmp_path):
+    """A checkout under /root: the portal's user cannot enter the directories above it."""
+    import shutil
+
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    tree = closed / "safeip"
+    root = Path(__file__).parents[2]
+    for name in ("bin", "src", "nft", "templates", "static", "locale"):
+        shutil.copytree(root / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    process = stopped.host.start(str(tree / "bin/safeip"), "--config", str(stopped.config), "run", log=stopped.log)
+    wait_for("the daemon's start", lambda: process.poll() is not None or stopped.healthy(), 20)
+    assert process.poll() is None, process.tail()
+    assert "Mamie" in stopped.visitor.fetch(stopped.add_link()).text
+    assert process.stop() == 0
+
+
+def test_the_wire_is_not_left_to_programs_that_the_portal_starts(gateway):
+    """Whatever the portal opens is closed on exec, but the descriptors that it was given."""
+    portal = gateway.portal_pid()
+    flags = {}
+    for info in Path(f"/proc/{portal}/fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(":\t", 1) for line in info.read_text().splitlines() if ":\t" in line)
+            flags[int(info.name)] = int(fields["flags"], 8)
+    leaking = [number for number, flag in flags.items() if number > 2 and not flag & os.O_CLOEXEC]
+    assert leaking == [], [Path(f"/proc/{portal}/fd/{number}").readlink() for number in leaking]
