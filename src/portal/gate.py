@@ -5,7 +5,7 @@ import json
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from access.address import Address
 from access.gate import Banned, Blocked, GateRefusal, GateUnavailable, Grant
@@ -17,10 +17,12 @@ WAITING_LIMIT = 1_024
 ANSWER_LIMIT_S = 10.0
 """How long a caller waits for the gate, in seconds."""
 
+_Row = TypeVar("_Row", Grant, Blocked, Banned)
+
 EventListener = Callable[[dict[str, Any]], None]
 
 
-class _Garbage(Exception):
+class _GarbageError(Exception):
     """The gate said something that is not in the wire's language."""
 
 
@@ -29,7 +31,7 @@ class _Waiting:
     """A request under way: who waits, and the parts of a listing that have come so far."""
 
     answer: asyncio.Future[dict[str, Any]]
-    parts: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[Any] = field(default_factory=list)
 
 
 class GateClient(asyncio.Protocol):
@@ -46,7 +48,7 @@ class GateClient(asyncio.Protocol):
         self.closed: asyncio.Future[str] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, _Waiting] = {}
-        self._buffer = bytearray()
+        self._rest = b""
         self._last_id = 0
         self._listener: EventListener | None = None
 
@@ -83,7 +85,7 @@ class GateClient(asyncio.Protocol):
                 "addresses": addresses,
             },
         )
-        return [Grant(**grant) for grant in _rows(answer, "grants")]
+        return self._rows(Grant, answer.get("grants"))
 
     async def revoke(
         self,
@@ -105,24 +107,27 @@ class GateClient(asyncio.Protocol):
         )
         revoked = answer.get("revoked")
         if not isinstance(revoked, int):
-            self._end("the gate answered a revocation without a number")
-            raise GateUnavailable
+            raise self._garbled("a revocation without a number")
         return revoked
 
     async def grants(
-        self, *, service: str | None = None, address: Address | None = None, holder: str | None = None,
+        self,
+        *,
+        service: str | None = None,
+        address: Address | None = None,
+        holder: str | None = None,
     ) -> list[Grant]:
         """What is open and matches every criterion given."""
         rows = await self._list("grants", service, None if address is None else str(address), holder)
-        return [Grant(**row) for row in rows]
+        return self._rows(Grant, rows)
 
     async def blocked(self) -> list[Blocked]:
         """Who knocked at a protected port without a grant."""
-        return [Blocked(**row) for row in await self._list("blocked")]
+        return self._rows(Blocked, await self._list("blocked"))
 
     async def banned(self) -> list[Banned]:
         """Who may not even reach the portal."""
-        return [Banned(**row) for row in await self._list("banned")]
+        return self._rows(Banned, await self._list("banned"))
 
     async def ban(self, address: Address, duration_s: int) -> None:
         """Shut `address` out for `duration_s` seconds; 0 lets it back in."""
@@ -131,9 +136,8 @@ class GateClient(asyncio.Protocol):
     async def status(self) -> dict[str, Any]:
         """The gate's own account of itself; see the wire's description for its keys."""
         rows = await self._list("status")
-        if len(rows) != 1:
-            self._end("the gate answered its status without one")
-            raise GateUnavailable
+        if len(rows) != 1 or not isinstance(rows[0], dict):
+            raise self._garbled("a status without one")
         return rows[0]
 
     async def watch(self, listener: EventListener) -> None:
@@ -144,12 +148,29 @@ class GateClient(asyncio.Protocol):
     # The wire
 
     async def _list(
-        self, of: str, service: str | None = None, address: str | None = None, holder: str | None = None,
-    ) -> list[dict[str, Any]]:
+        self,
+        of: str,
+        service: str | None = None,
+        address: str | None = None,
+        holder: str | None = None,
+    ) -> list[Any]:
         answer = await self._ask(
             {"verb": "list", "of": of, "service": service, "address": address, "holder": holder},
         )
-        return _rows(answer, "parts")
+        rows: list[Any] = answer["parts"]
+        return rows
+
+    def _rows(self, kind: type[_Row], rows: object) -> list[_Row]:
+        try:
+            if isinstance(rows, list):
+                return [kind(**row) for row in rows]
+        except TypeError:
+            pass  # not the keys of `kind`
+        raise self._garbled(f"without what makes a {kind.__name__}")
+
+    def _garbled(self, what: str) -> GateUnavailable:
+        self._end(f"the gate talks garbage: {what}")
+        return GateUnavailable("the gate talks garbage")
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         transport = self._transport
@@ -180,26 +201,21 @@ class GateClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes from the gate, whole lines or not."""
-        buffer = self._buffer
-        buffer += data
-        start = 0
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest
         try:
-            while (end := buffer.find(b"\n", start)) >= 0:
-                if end - start >= LINE_LIMIT:
-                    raise _Garbage("a line is too long")
-                self._line(bytes(buffer[start:end]))
-                start = end + 1
-            del buffer[:start]
-            if len(buffer) >= LINE_LIMIT:
-                raise _Garbage("a line is too long")
-        except _Garbage as error:
+            for line in lines:
+                self._line(line)
+            _check_length(rest)
+        except _GarbageError as error:
             self._end(f"the gate talks garbage: {error}")
 
     def _line(self, line: bytes) -> None:
+        _check_length(line)
         try:
             said = json.loads(line)
-        except ValueError as error:
-            raise _Garbage("a line is not JSON") from error
+        except (ValueError, RecursionError) as error:
+            raise _GarbageError("a line is not JSON") from error
         match said:
             case {"event": {"event": str()} as event}:
                 if self._listener is not None:
@@ -217,7 +233,7 @@ class GateClient(asyncio.Protocol):
                 if not waiting.answer.done():
                     waiting.answer.set_exception(GateRefusal(code, message))
             case _:
-                raise _Garbage("an answer to nothing that was asked")
+                raise _GarbageError("an answer to nothing that was asked")
 
     def _end(self, why: str) -> None:
         if not self.closed.done():
@@ -236,8 +252,6 @@ def _give_up(answer: asyncio.Future[dict[str, Any]]) -> None:
         answer.set_exception(GateUnavailable("the gate did not answer in time"))
 
 
-def _rows(answer: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    rows = answer.get(key)
-    if not isinstance(rows, list):
-        raise GateUnavailable(f"the gate answered without {key}")
-    return rows
+def _check_length(line: bytes) -> None:
+    if len(line) >= LINE_LIMIT:
+        raise _GarbageError("a line is too long")

@@ -1,9 +1,37 @@
 """The portal's life: load, build, start, ready, run, end."""
 
+import asyncio
+import contextlib
+import signal
 import socket
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
+import jinja2
+from aiohttp import web
+
+from access.files import NotSaved, StateError
+from access.gate import GateUnavailable
+from access.start import start
+from portal.app import control_app, public_app
+from portal.catalogue import BadCatalogue
+from portal.events import EventKeeper
+from portal.gate import GateClient
+from portal.pages import Pages
+from portal.peer import ControlPeers
+from portal.quiet import http_logger
 from portal.settings import Settings
+from portal.site import Site, is_secure, make_site
+from portal.tls import TlsError, server_context
+
+_END_WITHIN_S = 5.0
+_KEEPALIVE_S = 30.0
+_BACKLOG = 512
+# Not resolved: the tree may be seen through a descriptor (/proc/self/fd/N) whose real path is closed to us.
+_ROOT = Path(__file__).parents[2]
+
+_START_ERRORS = (StateError, NotSaved, TlsError, BadCatalogue, jinja2.TemplateError, GateUnavailable, OSError)
 
 
 async def serve(
@@ -21,7 +49,68 @@ async def serve(
     everything answers. `owner` is the uid of the gate, which may use the control socket beside root and
     the portal's own uid.
 
-    Returns the exit code: 0 after a signal, 1 where state could not be read or the gate went away, with
-    one line on standard error.
+    Returns the exit code: 0 after a signal; 1 where something at start could not be taken, where what was
+    left could not be written, or where the gate went away, with one line on standard error.
     """
-    raise NotImplementedError
+    stop = _stop_signals()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            gate = await GateClient.connect(gate_socket)
+            stack.callback(gate.close)
+            access = start(settings.state_dir, settings.services, gate)
+            stack.push_async_callback(access.close)
+            pages = Pages(_ROOT, secure=is_secure(settings))
+            site = make_site(settings, access, gate, pages)
+            await gate.watch(EventKeeper(access.history))
+            await stack.enter_async_context(_listening(site, listeners, control, ControlPeers(owner)))
+            ready()
+            gate.closed.add_done_callback(lambda closed: _end(stop, closed.result()))
+            if gone := await stop:
+                return _fail(f"{gone}: the portal ends")
+    except _START_ERRORS as error:
+        return _fail(str(error))
+    return 0
+
+
+def _stop_signals() -> asyncio.Future[str]:
+    """Done, with an empty text, once a signal asks the portal to end."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[str] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _end, stop, "")
+    return stop
+
+
+def _end(stop: asyncio.Future[str], why: str) -> None:
+    if not stop.done():
+        stop.set_result(why)
+
+
+@contextlib.asynccontextmanager
+async def _listening(
+    site: Site, listeners: Sequence[socket.socket], control: socket.socket, peers: ControlPeers
+) -> AsyncIterator[None]:
+    """Both applications, answering; on the way out they finish what they answer, within _END_WITHIN_S."""
+    tls = server_context(site.settings)
+    runners = [
+        web.AppRunner(app, access_log=None, logger=http_logger(), keepalive_timeout=_KEEPALIVE_S)
+        for app in (public_app(site), control_app(site, peers))
+    ]
+    public, private = runners
+    try:
+        for runner in runners:
+            await runner.setup()
+        for listener in listeners:
+            await web.SockSite(public, listener, ssl_context=tls, backlog=_BACKLOG).start()
+        await web.SockSite(private, control, backlog=_BACKLOG).start()
+        yield
+    finally:
+        # aiohttp's own limit is 60 s, and is set in another place in each version.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_WITHIN_S):
+                await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+
+def _fail(message: str) -> int:
+    print(f"safeip: {message}", file=sys.stderr, flush=True)
+    return 1

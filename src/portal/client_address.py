@@ -1,0 +1,93 @@
+"""The address that asks: the socket's peer, or what a trusted proxy says of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from access.address import Address, parse_address
+from portal.settings import Network
+
+Host = IPv4Address | IPv6Address
+
+
+class BadClientAddress(Exception):
+    """The address that asks cannot be told. The message says why, for the admin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Where a request comes from. `trusted`: in a network that is never closed, so nothing needs opening."""
+
+    address: Address
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAddress:
+    """Tells a request's visitor.
+
+    `header` is believed only from peers in `proxies`. `X-Forwarded-For` is a list, read from the right
+    over hops that are proxies too: what lies left of the first other one is the client's own invention.
+    Every other header holds exactly one address.
+    """
+
+    proxies: tuple[Network, ...]
+    header: str
+    trusted: tuple[Network, ...]
+    ipv6_prefix: int
+
+    def visitor(self, peer: str | None, headers: Sequence[str]) -> Visitor:
+        """Who asks, given the peer's address and every line of `header`. Raises BadClientAddress."""
+        host = _host(peer or "", "the peer")
+        if _within(host, self.proxies):
+            host = self._forwarded(headers)
+        trusted = _within(host, self.trusted)
+        if isinstance(host, IPv6Address) and host.scope_id is not None:
+            # Its address means nothing beyond the link it is on, so it cannot be granted.
+            if not trusted:
+                raise BadClientAddress(
+                    "the client has a link-local address; let it use another of its addresses"
+                )
+            host = IPv6Address(host.packed)
+        return Visitor(parse_address(str(host), self.ipv6_prefix), trusted)
+
+    def _forwarded(self, headers: Sequence[str]) -> Host:
+        if not headers:
+            raise BadClientAddress(f"the proxy sent no {self.header}")
+        if self.header.lower() != "x-forwarded-for":
+            if len(headers) > 1:
+                raise BadClientAddress(f"the proxy sent more than one {self.header}")
+            return _host(headers[0].strip(), self.header)
+        for hop in reversed(",".join(headers).split(",")):
+            host = _host(_without_port(hop.strip()), self.header)
+            if not _within(host, self.proxies):
+                return host
+        return host
+
+
+def _host(text: str, where: str) -> Host:
+    try:
+        host = ip_address(text)
+    except ValueError:
+        raise BadClientAddress(f"{where} holds no address") from None
+    if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
+        return host.ipv4_mapped
+    return host
+
+
+def _without_port(hop: str) -> str:
+    """Some proxies add the port: 203.0.113.7:1234, [2001:db8::1]:1234. Brackets alone occur too."""
+    if hop.startswith("["):
+        host, bracket, port = hop[1:].partition("]")
+        return host if bracket and (not port or _is_port(port)) else hop
+    host, _, port = hop.partition(":")
+    return host if "." in host and _is_port(f":{port}") else hop
+
+
+def _is_port(text: str) -> bool:
+    return text.startswith(":") and text[1:].isascii() and text[1:].isdigit()
+
+
+def _within(host: Host, networks: Iterable[Network]) -> bool:
+    # IPv6Address.__contains__ of ipaddress does not look at scopes.
+    return any(host in network for network in networks)

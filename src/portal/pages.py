@@ -1,0 +1,93 @@
+"""Pages: templates in each language, compiled once, and the answers made of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from aiohttp import web
+
+from portal.assets import Assets
+from portal.catalogue import Catalogue, read_catalogue
+from portal.headers import NO_STORE
+from portal.language import COOKIE, DEFAULT, choose
+
+_YEAR_S = 365 * 86400
+_VARY = "Accept-Language, Cookie"
+
+
+class Pages:
+    """Renders the templates below `root` (the tree that holds templates/, static/ and locale/).
+
+    One environment a language, so that nothing is looked up per request but the texts. Raises OSError,
+    BadCatalogue and jinja2.TemplateError at start, not later.
+    """
+
+    def __init__(self, root: Path, *, secure: bool) -> None:
+        self.assets = Assets(root / "static")
+        self._cookie_attributes = "; Path=/; SameSite=Lax" + ("; Secure" if secure else "")
+        catalogues = {DEFAULT: Catalogue()} | {
+            file.parents[1].name: read_catalogue(file)
+            for file in sorted((root / "locale").glob("*/LC_MESSAGES/safeip.po"))
+        }
+        # The languages' own names: a catalogue translates "English" as its own, such as "Français".
+        names = [(code, catalogue.gettext("English")) for code, catalogue in catalogues.items()]
+        self._templates = {
+            code: _templates(root / "templates", code, catalogue, names, self.assets)
+            for code, catalogue in catalogues.items()
+        }
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Their codes, English first."""
+        return tuple(self._templates)
+
+    def answer(
+        self,
+        request: web.Request,
+        name: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: object,
+    ) -> web.Response:
+        """The page `name` in the visitor's language. `?lang=` chooses one, and a cookie keeps the choice."""
+        wanted = request.query.get("lang") if request.rel_url.raw_query_string else None
+        if wanted in self._templates:
+            language, kept = wanted, f"{COOKIE}={wanted}; Max-Age={_YEAR_S}{self._cookie_attributes}"
+        else:
+            asked = request.headers
+            language = choose(self._templates, asked.get("Accept-Language", ""), asked.get("Cookie", ""))
+            kept = None
+        response = web.Response(
+            text=self._templates[language][name].render(values),
+            status=status,
+            content_type="text/html",
+            headers={
+                "Cache-Control": NO_STORE,
+                "Content-Language": language,
+                "Vary": _VARY,
+                **(headers or {}),
+            },
+        )
+        if kept is not None:
+            response.headers.add("Set-Cookie", kept)
+        return response
+
+
+def _templates(
+    folder: Path, code: str, catalogue: Catalogue, names: list[tuple[str, str]], assets: Assets
+) -> dict[str, jinja2.Template]:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        auto_reload=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    install: Any = environment
+    install.install_gettext_callables(catalogue.gettext, catalogue.ngettext, newstyle=True)
+    environment.globals.update(language=code, languages=names, asset=assets.path)
+    return {name: environment.get_template(name) for name in environment.list_templates(["html"])}

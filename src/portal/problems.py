@@ -1,0 +1,77 @@
+"""Every error of the public pages becomes a page that says what to do next, in one place."""
+
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from portal.client_address import BadClientAddress
+from portal.pages import Pages
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+_BY_STATUS = {
+    400: "bad-form",
+    404: "not-found",
+    405: "bad-method",
+    408: "too-slow",
+    413: "too-large",
+    415: "bad-form",
+}
+
+
+class Problem(Exception):
+    """An answer other than what was asked for. `name` is one that templates/problem.html knows."""
+
+    def __init__(self, name: str, status: int, *, detail: str = "", retry_after_s: int | None = None) -> None:
+        super().__init__(name)
+        self.name = name
+        self.status = status
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+def problem_pages(pages: Pages) -> Middleware:
+    """The middleware that turns what handlers raise into pages. Nothing of a request is logged."""
+
+    def answer(request: web.Request, problem: Problem) -> web.Response:
+        headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+        return pages.answer(
+            request,
+            "problem.html",
+            status=problem.status,
+            headers=headers,
+            problem=problem.name,
+            detail=problem.detail,
+            minutes=max(1, -(-(problem.retry_after_s or 0) // 60)),
+        )
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return answer(request, problem)
+        except BadClientAddress as error:
+            return answer(request, Problem("no-client-address", 400, detail=str(error)))
+        except web.HTTPException as error:
+            response = answer(request, Problem(_BY_STATUS.get(error.status, "defect"), error.status))
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+            return response
+        except Exception as error:  # noqa: BLE001 - the last door: a defect is reported, the portal stays up
+            log.error("a request failed: %s", where(error))  # noqa: TRY400 - a traceback quotes what was sent
+            return answer(request, Problem("defect", 500))
+
+    return middleware
+
+
+def where(error: BaseException) -> str:
+    """A defect's kind and place, without its message, which may quote a token or a PIN."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
