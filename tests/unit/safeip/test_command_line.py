@@ -224,6 +224,20 @@ def test_a_reader_that_has_seen_enough_ends_a_listing_silently(config: str, tmp_
     assert ran.stderr == ""
 
 
+@pytest.mark.parametrize("grants", [1, 50_000])
+def test_a_reader_that_is_gone_is_no_error_worth_a_word(config: str, tmp_path: Path, grants: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with answering(tmp_path / "control.sock", http("200 OK", json.dumps([GRANT] * grants))):
+            ran = subprocess.run(
+                [PROGRAM, "--config", config, "grants"], stdout=writer, stderr=subprocess.PIPE, check=False, timeout=30
+            )
+    finally:
+        os.close(writer)
+    assert (ran.returncode, ran.stderr) == (1, b"")
+
+
 def test_names_are_shown_in_any_locale(config: str, tmp_path: Path) -> None:
     grant = GRANT | {"note": "Hélène"}
     for encoding, shown in (("utf-8", "Hélène"), ("ascii", "H?l?ne")):

@@ -233,6 +233,11 @@ def test_a_wrong_maximum_is_not_reported_twice_through_the_default_duration() ->
     assert [line.split(":")[1].strip() for line in problems(text)] == ["services.cloud.max_duration"]
 
 
+def test_a_wrong_tls_is_not_reported_twice_through_the_scheme() -> None:
+    lines = problems(portal('tls = "of"').replace("https:", "http:"))
+    assert [line.split(": ")[1] for line in lines] == ["portal.tls"]
+
+
 def test_a_problem_repeats_no_more_than_a_line_of_what_was_written() -> None:
     (line,) = problems(SMALLEST.replace("tcp/443", "x" * 100_000))
     assert len(line) < 200
