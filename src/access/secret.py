@@ -11,6 +11,10 @@ from access import files
 _BYTES = 32
 _TOKEN_BYTES = 20  # 160 bits, 32 characters of base32
 _LONGEST = 256
+_ADVICE = (
+    f"bring it back from a backup, or put {_BYTES} new random bytes there in base64, "
+    "for the same user alone, and every link's URL is new"
+)
 
 
 class Key:
@@ -25,12 +29,16 @@ class Key:
         self._form = _mac(secret, "safeip form")
 
     @classmethod
-    def load(cls, path: str) -> "Key":
-        """Read the key, or make it where there is none: then every link's URL is new. Blocks.
+    def load(cls, path: str, *, needed: bool) -> "Key":
+        """Read the key, or make the first one. Blocks.
 
-        Raises StateError for a key torn, short, or open to others; NotSaved where none can be written.
+        `needed`: there are URLs that derive from it, so a missing key is not made anew in silence. Raises
+        StateError for a key missing though needed, torn, short, or open to others; NotSaved where none
+        can be written.
         """
         text = files.read(path, private=True, largest=_LONGEST)
+        if text is None and needed:
+            raise files.StateError(path, "", f"is missing, and links derive from it; {_ADVICE}")
         if text is None:
             secret = secrets.token_bytes(_BYTES)
             files.replace(path, base64.b64encode(secret) + b"\n")
@@ -40,8 +48,7 @@ class Key:
         except binascii.Error:
             secret = b""
         if len(secret) != _BYTES:
-            what = f"is not a key of {_BYTES} bytes in base64; bring it back from a backup, or remove it"
-            raise files.StateError(path, "", f"{what} for a new one, which makes every link's URL new")
+            raise files.StateError(path, "", f"is not a key of {_BYTES} bytes in base64; {_ADVICE}")
         return cls(secret)
 
     def link_token(self, link_id: str, generation: int) -> str:

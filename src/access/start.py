@@ -46,7 +46,7 @@ def start(
     """
     state = State(state_dir)
     try:
-        key = Key.load(f"{state_dir}/secret.key")
+        key = Key.load(f"{state_dir}/secret.key", needed=bool(state.links))
         history = History(f"{state_dir}/history.jsonl", clock=clock)
     except BaseException:
         state.release()

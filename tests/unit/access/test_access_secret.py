@@ -13,11 +13,11 @@ def path(directory: Path) -> str:
 
 
 def test_made_once(tmp_path: Path) -> None:
-    first = Key.load(path(tmp_path))
+    first = Key.load(path(tmp_path), needed=False)
     text = (tmp_path / "secret.key").read_bytes()
     assert len(base64.b64decode(text, validate=False)) == 32
     assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
-    again = Key.load(path(tmp_path))
+    again = Key.load(path(tmp_path), needed=False)
     assert (tmp_path / "secret.key").read_bytes() == text
     assert again.link_token("aaaaaa", 1) == first.link_token("aaaaaa", 1)
     assert base64.b64decode(text).hex() not in repr(vars(Key)) + repr(first)
@@ -40,7 +40,7 @@ def test_torn_or_short(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "secret.key").write_bytes(data)
     (tmp_path / "secret.key").chmod(0o600)
     with pytest.raises(StateError) as caught:
-        Key.load(path(tmp_path))
+        Key.load(path(tmp_path), needed=False)
     assert str(caught.value).startswith(
         f"{tmp_path}/secret.key: is not a key of 32 bytes in base64; bring it back"
     )
@@ -51,15 +51,15 @@ def test_far_too_long(tmp_path: Path) -> None:
     (tmp_path / "secret.key").write_bytes(b"A" * 300)
     (tmp_path / "secret.key").chmod(0o600)
     with pytest.raises(StateError, match="is larger than 256 bytes"):
-        Key.load(path(tmp_path))
+        Key.load(path(tmp_path), needed=False)
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o604])
 def test_open_to_others(tmp_path: Path, mode: int) -> None:
-    Key.load(path(tmp_path))
+    Key.load(path(tmp_path), needed=False)
     (tmp_path / "secret.key").chmod(mode)
     with pytest.raises(StateError) as caught:
-        Key.load(path(tmp_path))
+        Key.load(path(tmp_path), needed=False)
     assert (
         caught.value.message
         == f"is open to others (mode 0{mode:o}); what it holds may be known: chmod 600 it"
@@ -67,10 +67,10 @@ def test_open_to_others(tmp_path: Path, mode: int) -> None:
 
 
 def test_symlink(tmp_path: Path) -> None:
-    Key.load(str(tmp_path / "other"))
+    Key.load(str(tmp_path / "other"), needed=False)
     (tmp_path / "secret.key").symlink_to(tmp_path / "other")
     with pytest.raises(StateError, match="is a symbolic link"):
-        Key.load(path(tmp_path))
+        Key.load(path(tmp_path), needed=False)
 
 
 def test_form_token_holds_for_what_it_was_made_for_only() -> None:
@@ -97,3 +97,9 @@ def test_garbage_is_no_form_token(token: str) -> None:
 def test_same_key_same_token_ever() -> None:
     """URLs that were given away keep working across versions."""
     assert Key(bytes(32)).link_token("k3v7aa", 1) == "k3v7aa-lv6eithymqlceaavum4i3hb2a3tzblf6"
+
+
+def test_a_key_that_links_derive_from_is_not_made_anew_in_silence(tmp_path):
+    with pytest.raises(StateError, match="is missing, and links derive from it; bring it back"):
+        Key.load(path(tmp_path), needed=True)
+    assert list(tmp_path.iterdir()) == []

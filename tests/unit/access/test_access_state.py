@@ -412,15 +412,27 @@ def test_the_loop_goes_on_while_the_disk_works(tmp_path: Path, monkeypatch: pyte
     asyncio.run(main())
 
 
-def test_lazy_change_while_the_disk_works_is_not_lost(tmp_path: Path) -> None:
+def test_lazy_change_while_the_disk_works_is_not_lost(tmp_path: Path, monkeypatch) -> None:
+    import threading
     from dataclasses import replace
+
+    from access import files
+
+    writes, goes_on, write = threading.Event(), threading.Event(), files.replace
+
+    def slow_disk(*arguments) -> None:
+        writes.set()
+        assert goes_on.wait(10)
+        write(*arguments)
 
     async def main() -> None:
         state = State(str(tmp_path))
         await state.add(a_link())
+        monkeypatch.setattr(files, "replace", slow_disk)
         pausing = asyncio.create_task(state.change("k3v7aa", lambda link: replace(link, paused=True)))
-        await until(state._writing.locked)
-        await asyncio.sleep(0)
+        await until(writes.is_set)
+        monkeypatch.undo()
+        asyncio.get_running_loop().call_soon(goes_on.set)
         state.change_lazily("k3v7aa", lambda link: replace(link, used=link.used + 1))
         await pausing
         assert (state.links["k3v7aa"].used, state.links["k3v7aa"].paused) == (1, True)
