@@ -8,6 +8,7 @@ from typing import Any
 from access.duration import parse_duration
 
 _MOST = 1_000_000
+_WIDTH = 79
 _HOLDER = re.compile(r"cli|(person|link|token):[a-z0-9._-]{1,32}")
 _DEFAULT_CONFIG = "/etc/safeip/safeip.toml"
 
@@ -22,6 +23,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description="Keeps a home's services closed to the Internet and opens them to the right people.",
         epilog="Durations are written 90s, 15m, 12h, 7d. 'safeip VERB --help' says more about a verb.",
         allow_abbrev=False,
+        formatter_class=_help,
     )
     parser.add_argument("--config", metavar="FILE", default=_DEFAULT_CONFIG, help="the configuration (%(default)s)")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -93,8 +95,13 @@ def _bans(verbs: Verbs) -> None:
 
 def _add(verbs: Verbs, name: str, does: str) -> argparse.ArgumentParser:
     description = f"{does[0].upper()}{does[1:]}."
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=does, description=description, allow_abbrev=False)
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=does, description=description, allow_abbrev=False, formatter_class=_help)
     return parser
+
+
+def _help(prog: str) -> argparse.HelpFormatter:
+    # asked for the terminal's width, argparse loads compression libraries, which would stay in the gate's process
+    return argparse.HelpFormatter(prog, width=_WIDTH)
 
 
 def _listing(verbs: Verbs, name: str, does: str) -> argparse.ArgumentParser:

@@ -394,5 +394,5 @@ def test_reading_a_good_configuration_loads_nothing_heavy() -> None:
     loaded = set(ran.stdout.split())
     assert {"safeip.config", "argparse", "nft.policy"} <= loaded
     heavy = {"http", "http.client", "ssl", "asyncio", "segno", "aiohttp", "jinja2", "argon2", "difflib", "getpass", "email",
-             "subprocess", "nftables", "safeip.client", "safeip.control", "safeip.output", "logging"}  # fmt: skip
+             "subprocess", "shutil", "lzma", "nftables", "safeip.client", "safeip.control", "safeip.output", "logging"}  # fmt: skip
     assert not loaded & heavy
