@@ -22,6 +22,8 @@ class Relay:
             def handle(self) -> None:
                 with contextlib.suppress(OSError), namespace.connect(host, port, CONNECT_TIMEOUT_S) as onward:
                     onward.settimeout(None)
+                    for end in (self.request, onward):
+                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     _pass_on(self.request, onward)
 
         class Server(socketserver.ThreadingTCPServer):

@@ -101,6 +101,8 @@ class Visitor:
             host = self.names[host][0 if family == 4 else 1]
         secure = parts.scheme == "https"
         connection = self.namespace.connect(host, parts.port or (443 if secure else 80), timeout)
+        # as every browser does; without it a form's body waits for the receiver's delayed acknowledgement
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not secure:
             return connection
         try:
