@@ -9,7 +9,7 @@ from typing import Any
 from nft import checks, listing, render
 from nft.bindings import Bindings
 from nft.book import Book, Entry
-from nft.listener import Listener
+from nft.listener import Heard, Listener
 from nft.listing import now_ms
 from nft.netlink import Message
 from nft.netlink_sets import NetlinkSets
@@ -67,7 +67,7 @@ class Gate:
                 for found in part:
                     if (change := self._adopt(found, now)) is not None:
                         changes.append(change)
-        self._load()
+        self._load(self._present())
         self._sets.commit(changes)
         return len(self._book)
 
@@ -137,29 +137,44 @@ class Gate:
         over as they wanted it. Raises KernelError where the kernel no longer takes the rules.
         """
         heard = self._listener.hear()
-        if not heard:
-            return
+        while heard:
+            try:
+                self._put_right(heard)
+            except KernelError as error:
+                more = self._listener.hear()
+                if error.errno != errno.ENOENT or not more:
+                    raise
+                heard |= more  # flushed once more in the middle of it
+            else:
+                return
+
+    def _put_right(self, heard: Heard) -> None:
         started = time.monotonic()
-        missing = self._names - set(self._sets.names(Message.GETSET))
-        lost = set(self._names) if heard.overflow else (heard.lost & self._names) | missing
+        present = self._present()
+        lost = set(self._names) if heard.overflow else heard.lost & self._names
+        lost |= self._names - set(present.sets)
         foreign = {name for name, _ in heard.touched} - self._names - {"blocked4", "blocked6"}
         broken = heard.structure or heard.overflow or bool(foreign)
         if lost or (broken and self._policy.mode == "table"):
-            self._load()
+            self._load(present)
             self._restore(lost)
             self._repairs += 1
             took_ms = round((time.monotonic() - started) * 1000, 1)
             self._events.append({"event": "repaired", "grants": self._grants(), "ms": took_ms})
         self._take_over([place for place in heard.touched if place[0] in self._names - lost])
 
-    def _load(self) -> None:
+    def _present(self) -> render.Present:
+        return render.Present(self._sets.names(Message.GETSET), self._sets.names(Message.GETCHAIN))
+
+    def _load(self, present: render.Present) -> None:
         """Make the rules what the policy says, at once; as a last resort by making the table anew."""
-        present = render.Present(self._sets.names(Message.GETSET), self._sets.names(Message.GETCHAIN))
         custom = _existing(self._custom)
         before = self._sets.generation()
         try:
             self._bindings.load(render.script(self._policy, present, custom))
         except KernelError as error:
+            if error.errno == errno.ENOENT and self._present() != present:
+                raise  # somebody changes the table at this very moment
             self._load_anew(custom, error)
         after = self._sets.generation()
         if after == (before + 1) & 0xFFFF_FFFF:  # else somebody else was at it too: better hear it all
@@ -169,9 +184,8 @@ class Gate:
         """Close all the same: without the admin's own rules, and with the table made anew if need be."""
         if custom is not None:
             self._warn(f"{custom} is left out: {error}")
-            present = render.Present(self._sets.names(Message.GETSET), self._sets.names(Message.GETCHAIN))
             try:
-                self._bindings.load(render.script(self._policy, present))
+                self._bindings.load(render.script(self._policy, self._present()))
             except KernelError as second:
                 error = second
             else:

@@ -5,6 +5,7 @@ import socket
 import struct
 from array import array
 from dataclasses import dataclass, field
+from typing import Self
 
 from nft import netlink
 from nft.netlink import Message
@@ -30,6 +31,14 @@ class Heard:
 
     def __bool__(self) -> bool:
         return self.structure or self.overflow or bool(self.lost) or bool(self.touched)
+
+
+    def __ior__(self, more: "Heard") -> Self:
+        self.structure |= more.structure
+        self.lost |= more.lost
+        self.touched |= more.touched
+        self.overflow |= more.overflow
+        return self
 
 
 class Listener:
@@ -82,9 +91,7 @@ class Listener:
         if number in self._own_generations:
             self._own_generations = {own for own in self._own_generations if own > number}
         else:
-            heard.structure |= self._heard.structure
-            heard.lost |= self._heard.lost
-            heard.touched |= self._heard.touched
+            heard |= self._heard
         self._heard = Heard()
 
     def _note(self, message: netlink.Received) -> None:

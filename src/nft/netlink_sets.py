@@ -62,12 +62,17 @@ class NetlinkSets:
         self._family = netlink.FAMILIES[family]
         self._table = netlink.text(netlink.TABLE, table)
         self._socket = NetlinkSocket()
+        # Sockets for dumps, kept: closing one waits, 20 ms and more, for what earlier transactions left
+        # for the kernel to clear away.
+        self._readers: list[NetlinkSocket] = []
         self._sequence = 0
         self.port = self._socket.port
 
     def close(self) -> None:
-        """Give the socket back."""
-        self._socket.close()
+        """See nft.sets.Sets."""
+        for reader in (self._socket, *self._readers):
+            reader.close()
+        self._readers.clear()
 
     def commit(self, changes: Sequence[Change]) -> None:
         """See nft.sets.Sets.
@@ -92,7 +97,7 @@ class NetlinkSets:
         return found
 
     def dump(self, set_name: str) -> Iterator[list[Element]]:
-        """See nft.sets.Sets. 300 elements at a time; it has a socket of its own, so others need not wait."""
+        """See nft.sets.Sets. 300 elements at a time; each has a socket of its own, so others need not wait."""
         for part in self._dump(Message.GETSETELEM, netlink.text(netlink.LIST_SET, set_name)):
             yield [element for message in part for element in elements(message.body)[1]]
 
@@ -184,21 +189,23 @@ class NetlinkSets:
         return found
 
     def _dump(self, kind: Message, body: bytes) -> Iterator[list[netlink.Received]]:
-        reader = NetlinkSocket()
+        reader = self._readers.pop() if self._readers else NetlinkSocket()
+        finished = False
         try:
             flags = netlink.REQUEST | netlink.DUMP
             reader.socket.send(netlink.message(kind, flags, self._family, 0, self._table + body))
-            while True:
+            while not finished:
                 part = list(netlink.messages(reader.socket.recv(1 << 17)))
-                for message in part:
-                    if message.kind == netlink.NLMSG_ERROR:
-                        raise KernelError(message.error, f"listing: {os.strerror(message.error)}")
-                last = not part or part[-1].kind == netlink.NLMSG_DONE
+                errors = [message.error for message in part if message.kind == netlink.NLMSG_ERROR]
+                finished = bool(errors) or part[-1].kind == netlink.NLMSG_DONE
+                if errors:
+                    raise KernelError(errors[0], f"listing: {os.strerror(errors[0])}")
                 yield [message for message in part if message.kind != netlink.NLMSG_DONE]
-                if last:
-                    return
         finally:
-            reader.close()
+            if finished:
+                self._readers.append(reader)
+            else:  # there is more in it than anybody wants to read
+                reader.close()
 
 
 def elements(body: memoryview) -> tuple[str, list[Element]]:

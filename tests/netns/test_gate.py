@@ -1,6 +1,7 @@
 """The gate on a real kernel: decides, adopts, renews, and puts back what others broke."""
 
 import contextlib
+import subprocess
 import time
 from ipaddress import ip_address, ip_network
 
@@ -464,3 +465,16 @@ def test_in_the_admins_own_table_only_sets_are_kept(network, nft):
     nft_gate.down(SETS)
     assert kernel(policy=SETS) == {}
     assert "chain d" in nft("list table inet mine")
+
+
+def test_flushed_in_the_middle_of_a_repair_it_begins_again(gate, network):
+    """Somebody flushes without end, at every moment of a repair; when they stop, everything is there."""
+    gate.decide([grant(services={"cloud": HOUR, "game": HOUR}), grant("2001:db8:1::/64")])
+    flood = "import nftables\nnft = nftables.Nftables()\nfor _ in range(2000): nft.cmd('flush ruleset')\n"
+    with subprocess.Popen(["/usr/bin/python3", "-c", flood]) as flushing:
+        while flushing.poll() is None:
+            gate.repair()
+    gate.repair()
+    assert "repaired" in names(gate)
+    assert list(kernel()) == list(kernel("game4")) == ["203.0.113.7"]
+    assert list(kernel("cloud6")) == ["2001:db8:1::"]
