@@ -1,0 +1,252 @@
+"""A portal on real sockets, over a peer that speaks the wire and keeps grants in a dictionary."""
+
+import asyncio
+import functools
+import inspect
+import json
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from access import start as access_start
+from access.services import Service
+from aiohttp import web
+from portal.app import control_app, public_app
+from portal.events import EventKeeper
+from portal.gate import GateClient
+from portal.pages import Pages
+from portal.peer import ControlPeers
+from portal.quiet import http_logger
+from portal.settings import Settings
+from portal.site import Site, is_secure, make_site
+
+ROOT = Path(__file__).parents[3]
+HERE = "127.0.0.1"
+SERVICES = {
+    "cloud": Service("cloud", "Nextcloud", "https://cloud.example.org/", 43200, 86400 * 30, ("tcp/443",)),
+    "game": Service("game", "Game", None, 7200, 86400, ("tcp/25565", "udp/25565")),
+}
+
+
+class WirePeer:
+    """The gate's end of the wire. `asked` is what came, `refuse` what the next grants are answered with."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.asked: list[dict[str, Any]] = []
+        self.grants: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.bans: dict[str, int] = {}
+        self.refuse: tuple[str, str] | None = None
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def serve(self) -> None:
+        reader, self.writer = await asyncio.open_unix_connection(sock=self.sock)
+        while line := await reader.readline():
+            request = json.loads(line)
+            self.asked.append(request)
+            for answer in getattr(self, "do_" + request["verb"])(request):
+                self.say({"id": request["id"], **answer})
+        self.writer.close()
+
+    def say(self, message: dict[str, Any]) -> None:
+        assert self.writer is not None
+        self.writer.write(json.dumps(message).encode() + b"\n")
+
+    def do_grant(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.refuse is not None:
+            return [{"error": {"code": self.refuse[0], "message": self.refuse[1]}}]
+        made = []
+        for service, seconds in request["services"].items():
+            grant = {key: request[key] for key in ("address", "holder", "note")}
+            grant |= {"service": service, "remaining_ms": seconds * 1000, "packets": 0, "bytes": 0}
+            self.grants[service, request["address"], request["holder"]] = grant
+            made.append(grant)
+        return [{"ok": {"grants": made, "left": []}}]
+
+    def chosen(self, request: dict[str, Any]) -> list[tuple[str, str, str]]:
+        wanted = (request["service"], request["address"], request["holder"])
+        return [key for key in self.grants if all(w in {None, k} for w, k in zip(wanted, key, strict=True))]
+
+    def do_revoke(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        chosen = self.chosen(request)
+        for key in chosen:
+            del self.grants[key]
+        return [{"ok": {"revoked": len(chosen)}}]
+
+    def do_list(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        rows: list[Any] = {
+            "grants": [self.grants[key] for key in self.chosen(request)],
+            "blocked": [
+                {"address": "198.51.100.9", "protocol": "tcp", "port": 22, "packets": 3, "bytes": 180, "last_ms": 5}
+            ],
+            "banned": [{"address": a, "remaining_ms": s * 1000, "packets": 0} for a, s in self.bans.items()],
+            "status": [{"mode": "table", "table": "inet safeip", "grants": len(self.grants), "services": {}}],
+        }[request["of"]]
+        # Several parts, as a long list has them
+        return [*({"part": [row]} for row in rows), {"ok": {}}]
+
+    def do_ban(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        self.bans[request["address"]] = request["duration_s"]
+        return [{"ok": {}}]
+
+    def do_watch(self, _request: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"ok": {}}]
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        return ", ".join(value for key, value in self.headers if key.lower() == name.lower())
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def form_token(self) -> str:
+        return re.findall(r'name="form" value="([^"]+)"', self.text)[0]
+
+    @property
+    def cookie(self) -> str:
+        """The first cookie that was set, as it goes back."""
+        return self.header("Set-Cookie").partition(";")[0]
+
+
+async def ask(
+    where: "tuple[str, int] | str", method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+) -> Answer:
+    """One request on a connection of its own; nothing is normalised on the way."""
+    lines = [f"{method} {path} HTTP/1.1"]
+    given = {"Host": "open.example.org", "Connection": "close", **(headers or {})}
+    if body and "Content-Length" not in given:
+        given["Content-Length"] = str(len(body))
+    lines += [f"{key}: {line}" for key, value in given.items() for line in value.split("\n")]
+    return await ask_raw(where, "\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+
+async def ask_raw(where: "tuple[str, int] | str", data: bytes) -> Answer:
+    async with asyncio.timeout(10):
+        if isinstance(where, str):
+            reader, writer = await asyncio.open_unix_connection(where)
+        else:
+            reader, writer = await asyncio.open_connection(*where)
+        writer.write(data)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = [(key, value.strip()) for key, _, value in (line.partition(":") for line in head[1:] if line)]
+        body = await reader.read()
+        writer.close()
+        return Answer(int(head[0].split()[1]), headers, body)
+
+
+@dataclass
+class House:
+    """A running portal. `now` is its clock, set by the test."""
+
+    site: Site
+    gate: GateClient
+    peer: WirePeer
+    public: tuple[str, int]
+    control: str
+    now: list[float] = field(default_factory=list)
+
+    async def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        return await ask(self.public, method, path, {key.replace("_", "-"): text for key, text in headers.items()})
+
+    async def post(self, path: str, body: bytes, **headers: str) -> Answer:
+        given = {"Content-Type": "application/x-www-form-urlencoded"}
+        given |= {key.replace("_", "-"): text for key, text in headers.items()}
+        return await ask(self.public, "POST", path, given, body)
+
+    async def api(self, method: str, path: str, json_body: Any = None) -> Answer:
+        body = b"" if json_body is None else json.dumps(json_body).encode()
+        headers = {"Content-Type": "application/json"} if body else {}
+        return await ask(self.control, method, f"/api/v1/{path}", headers, body)
+
+    async def link(self, label: str = "Mamie", services: tuple[str, ...] = ("cloud",), **values: Any) -> str:
+        """The path of a new link."""
+        link = await self.site.access.links.add(label, list(services), **values)
+        return f"/l/{self.site.access.links.token(link)}"
+
+    async def open(self, path: str, pin: str | None = None, **headers: str) -> Answer:
+        """As a browser without script does."""
+        page = await self.get(path, **headers)
+        body = f"form={page.form_token}" + ("" if pin is None else f"&pin={pin}")
+        return await self.post(path, body.encode(), Cookie=page.cookie, **headers)
+
+
+@asynccontextmanager
+async def house(directory: Path, **settings: Any) -> AsyncIterator[House]:
+    """A portal with plain HTTP on 127.0.0.1 and a control socket, until the block ends."""
+    state = directory / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
+    chosen = replace(
+        Settings(
+            url="https://open.example.org",
+            listen=(),
+            services=SERVICES,
+            state_dir=str(state),
+            tls="off",
+            trusted_networks=(ip_network("10.0.0.0/8"), ip_network("fe80::/10")),
+        ),
+        **settings,
+    )
+    ours, theirs = socket.socketpair()
+    peer = WirePeer(theirs)
+    serving = asyncio.create_task(peer.serve())
+    gate = await GateClient.connect(ours)
+    now = [1_790_000_000.0]
+    access = access_start.start(chosen.state_dir, chosen.services, gate, clock=lambda: now[0])
+    await gate.watch(EventKeeper(access.history))
+    site = make_site(chosen, access, gate, Pages(ROOT, secure=is_secure(chosen)), clock=lambda: now[0])
+    runners = [
+        web.AppRunner(app, access_log=None, logger=http_logger())
+        for app in (public_app(site), control_app(site, ControlPeers(None)))
+    ]
+    listener = socket.create_server((HERE, 0))
+    control = str(directory / "control.sock")
+    door = socket.socket(socket.AF_UNIX)
+    Path(control).unlink(missing_ok=True)
+    door.bind(control)
+    try:
+        for runner, sock in zip(runners, (listener, door), strict=True):
+            await runner.setup()
+            await web.SockSite(runner, sock).start()
+        yield House(site, gate, peer, listener.getsockname()[:2], control, now)
+    finally:
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
+        await access.close()
+        gate.close()
+        await asyncio.wait_for(serving, 5)
+
+
+def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a test written as a coroutine; nothing may be left running when it ends."""
+    assert inspect.iscoroutinefunction(test)
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        async def whole() -> None:
+            async with asyncio.timeout(60):
+                await test(*args, **kwargs)
+            for _ in range(200):
+                if len(asyncio.all_tasks()) == 1:
+                    return
+                await asyncio.sleep(0.01)
+            raise AssertionError(f"left running: {asyncio.all_tasks()}")
+
+        asyncio.run(whole())
+
+    return run

@@ -1,0 +1,273 @@
+"""The API on the control socket."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from access.moment import moment_text
+from portal_house import ask, ask_raw, house, in_loop
+
+
+@in_loop
+async def test_grants(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        made = await h.api("POST", "grants", {"service": "cloud", "address": "203.0.113.7", "for": "2h", "note": "Jean"})
+        assert made.status == 201
+        assert made.header("Server") == ""
+        assert made.json == [
+            {
+                "service": "cloud",
+                "address": "203.0.113.7",
+                "holder": "cli",
+                "note": "Jean",
+                "expires_at": moment_text(h.now[0] + 7200),
+                "remaining_s": 7200,
+                "packets": 0,
+                "bytes": 0,
+            }
+        ]
+        assert (await h.api("POST", "grants", {"service": "game", "address": "2001:db8:1::5"})).status == 201
+        assert h.peer.asked[-1]["services"] == {"game": 7200}
+        assert h.peer.asked[-1]["address"] == "2001:db8:1::/64"
+        assert h.peer.asked[-1]["note"] == ""
+        assert len((await h.api("GET", "grants")).json) == 2
+        assert [g["note"] for g in (await h.api("GET", "grants?service=cloud&holder=cli")).json] == ["Jean"]
+        assert (await h.api("GET", "grants?address=2001:db8:1::99")).json[0]["service"] == "game"
+        assert (await h.api("DELETE", "grants?service=cloud&address=203.0.113.7")).json == {"revoked": 1}
+        assert (await h.api("DELETE", "grants?all=true")).json == {"revoked": 1}
+        assert (await h.api("DELETE", "grants?all=true")).json == {"revoked": 0}
+        events = [entry["event"] for entry in (await h.api("GET", "history")).json]
+        assert events == ["granted", "granted", "revoked", "revoked"]
+
+
+@in_loop
+async def test_links(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        body = {"label": "Mamie", "services": ["cloud"], "for": "2h", "expires": "30d", "uses": 3, "pin": "4711"}
+        made = await h.api("POST", "links", body)
+        assert made.status == 201
+        link = made.json
+        assert link["url"].startswith(f"https://open.example.org/l/{link['id']}-")
+        assert (link["for"], link["pin"], link["state"], link["uses"]) == ("2h", True, "open", 3)
+        assert "4711" not in made.text
+        one = link["id"]
+        assert (await h.api("GET", f"links/{one}")).json == link
+        listed = (await h.api("GET", "links")).json
+        assert listed == [{key: value for key, value in link.items() if key != "url"}]
+        assert (await h.open(link["url"].removeprefix("https://open.example.org"), pin="4711")).status == 200
+        assert (await h.api("POST", f"links/{one}/pause")).json["state"] == "paused"
+        assert h.peer.grants == {}, "pausing closes what the link opened"
+        assert (await h.api("POST", f"links/{one}/resume")).json["state"] == "open"
+        rotated = (await h.api("POST", f"links/{one}/rotate")).json["url"]
+        assert rotated != link["url"]
+        assert (await h.get(link["url"].removeprefix("https://open.example.org"))).status == 404
+        assert (await h.api("DELETE", f"links/{one}")).json["id"] == one
+        for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/rotate")):
+            answer = await h.api(method, f"links/{one}{path}")
+            assert (answer.status, answer.json["title"]) == (404, "unknown-link")
+        history = (tmp_path / "state" / "history.jsonl").read_text()
+        assert link["url"][-32:] not in history
+        assert rotated[-32:] not in history
+
+
+@in_loop
+async def test_the_rest(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        status = (await h.api("GET", "status")).json
+        assert status["services"]["cloud"]["title"] == "Nextcloud"
+        assert status["links"] == {"all": 0, "open": 0}
+        blocked = (await h.api("GET", "blocked")).json
+        assert blocked[0]["address"] == "198.51.100.9"
+        assert blocked[0]["last_at"].endswith("Z")
+        assert (await h.api("POST", "bans", {"address": "198.51.100.9", "for": "1h"})).status == 201
+        assert h.peer.bans == {"198.51.100.9": 3600}
+        assert (await h.api("GET", "banned")).json[0]["remaining_s"] == 3600
+        assert (await h.api("DELETE", "bans?address=198.51.100.9")).status == 200
+        assert h.peer.bans == {"198.51.100.9": 0}
+
+
+GRANT = {"service": "cloud", "address": "203.0.113.7"}
+LINK = {"label": "Mamie", "services": ["cloud"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "field"),
+    [
+        ("POST", "grants", {**GRANT, "service": "none"}, 422, "service"),
+        ("POST", "grants", {**GRANT, "service": 5}, 422, "service"),
+        ("POST", "grants", {"address": "203.0.113.7"}, 422, "service"),
+        ("POST", "grants", {"service": "cloud"}, 422, "address"),
+        ("POST", "grants", {**GRANT, "address": "203.0.113.0/24"}, 422, "address"),
+        ("POST", "grants", {**GRANT, "address": "fe80::1%eth0"}, 422, "address"),
+        ("POST", "grants", {**GRANT, "address": None}, 422, "address"),
+        ("POST", "grants", {**GRANT, "for": "2 hours"}, 422, "for"),
+        ("POST", "grants", {**GRANT, "for": 7200}, 422, "for"),
+        ("POST", "grants", {**GRANT, "for": "0s"}, 422, "for"),
+        ("POST", "grants", {**GRANT, "for": "31d"}, 422, "for"),
+        ("POST", "grants", {**GRANT, "note": 'quo"te'}, 422, "note"),
+        ("POST", "grants", {**GRANT, "holder": "cli"}, 422, "holder"),
+        ("POST", "grants", [GRANT], 400, None),
+        ("POST", "grants", "x", 400, None),
+        ("GET", "grants?service=none", None, 422, "service"),
+        ("GET", "grants?more=1", None, 422, "more"),
+        ("GET", "grants?holder=cli&holder=cli", None, 400, None),
+        ("GET", "grants?address=x", None, 422, "address"),
+        ("DELETE", "grants", None, 422, "all"),
+        ("DELETE", "grants?all=false", None, 422, "all"),
+        ("DELETE", "grants?all=yes", None, 422, "all"),
+        ("DELETE", "grants?all=true&holder=cli", None, 422, "all"),
+        ("POST", "links", {"services": ["cloud"]}, 422, "label"),
+        ("POST", "links", {"label": "x"}, 422, "services"),
+        ("POST", "links", {**LINK, "label": ""}, 422, "label"),
+        ("POST", "links", {**LINK, "label": "x" * 65}, 422, "label"),
+        ("POST", "links", {**LINK, "services": "cloud"}, 422, "services"),
+        ("POST", "links", {**LINK, "services": []}, 422, "services"),
+        ("POST", "links", {**LINK, "uses": 0}, 422, "uses"),
+        ("POST", "links", {**LINK, "uses": True}, 422, "uses"),
+        ("POST", "links", {**LINK, "addresses": -1}, 422, "addresses"),
+        ("POST", "links", {**LINK, "pin": 4711}, 422, "pin"),
+        ("POST", "links", {**LINK, "to": "javascript:alert(1)"}, 422, "to"),
+        ("POST", "links", {**LINK, "id": "aaaaaa"}, 422, "id"),
+        ("POST", "bans", {"address": "x"}, 422, "address"),
+        ("DELETE", "bans", None, 422, "address"),
+        ("GET", "history?last=0", None, 422, "last"),
+        ("GET", "history?last=many", None, 422, "last"),
+        ("GET", "nothing", None, 404, None),
+        ("PUT", "grants", {}, 405, None),
+    ],
+    ids=str,
+)
+@in_loop
+async def test_bad_input(tmp_path: Path, method: str, path: str, body: Any, status: int, field: str | None) -> None:
+    async with house(tmp_path) as h:
+        answer = await h.api(method, path, body)
+        assert answer.status == status, answer.text
+        assert answer.header("Content-Type").startswith("application/problem+json")
+        problem = answer.json
+        assert problem["status"] == status
+        assert problem["detail"]
+        assert problem.get("field") == field
+        assert h.peer.grants == {}
+        assert h.peer.bans == {}
+        assert h.site.access.links.list() == []
+
+
+@in_loop
+async def test_bad_bodies(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for status, body, kind in (
+            (415, b"{}", "text/plain"),
+            (415, b"service=cloud", "application/x-www-form-urlencoded"),
+            (400, b"", "application/json"),
+            (400, b"{", "application/json"),
+            (400, b'{"a":1,"a":1}', "application/json"),
+            (400, b"\xff", "application/json"),
+            (400, b"[" * 60_000, "application/json"),
+            (413, b" " * 70_000, "application/json"),
+        ):
+            answer = await ask(h.control, "POST", "/api/v1/grants", {"Content-Type": kind}, body)
+            assert answer.status == status, body[:20]
+            assert answer.json["detail"]
+
+
+@in_loop
+async def test_the_gates_refusal_comes_through(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        h.peer.refuse = "trusted-address", "10.0.0.5 is in a trusted network"
+        answer = await h.api("POST", "grants", {**GRANT, "address": "10.0.0.5"})
+        assert answer.status == 422
+        assert answer.json["title"] == "trusted-address"
+        assert answer.json["detail"] == "10.0.0.5 is in a trusted network"
+
+
+@in_loop
+async def test_following_the_history(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.link("Before")
+        h.site.access.history.record("before")
+        reader, writer = await asyncio.open_unix_connection(h.control)
+        writer.write(b"GET /api/v1/history?follow=true HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"x-ndjson" in head
+        events = []
+
+        async def entry() -> dict[str, Any]:
+            await reader.readline()  # the chunk's length
+            line = await asyncio.wait_for(reader.readline(), 5)
+            await reader.readline()
+            return dict(json.loads(line))
+
+        events.append((await entry())["event"])
+        h.site.access.history.record("after")
+        events.append((await entry())["event"])
+        h.peer.say({"event": {"event": "repaired", "grants": 2, "ms": 1.5}})
+        events.append(await entry())
+        assert events[:2] == ["before", "after"]
+        assert events[2]["reason"] == "2 grants back in 1.5 ms"
+        writer.close()
+        await writer.wait_closed()
+        # Another follows until the portal ends, which ends it
+        reader, writer = await asyncio.open_unix_connection(h.control)
+        writer.write(b"GET /api/v1/history?follow=true&last=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\n{")
+    writer.close()
+
+
+ASK_AS = """
+import os, socket, sys
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
+s.sendall(b"GET /api/v1/links HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+answer = b""
+while data := s.recv(65536): answer += data
+print(answer.decode())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+@in_loop
+async def test_another_user_is_refused(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        # Even where the socket's own mode would let them in
+        directory = Path("/tmp") / f"safeip-peer-{os.getpid()}"
+        directory.mkdir(mode=0o755)
+        door = directory / "control.sock"
+        try:
+            door.hardlink_to(h.control)
+            door.chmod(0o666)
+            for uid, status in ((65534, "403"), (12345, "403"), (0, "200")):
+                command = [sys.executable, "-I", "-c", ASK_AS, str(door), str(uid)]
+                done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+                assert done.stdout.split()[1] == status, done.stdout
+                assert ("not-allowed" in done.stdout) == (status == "403")
+        finally:
+            door.unlink(missing_ok=True)
+            directory.rmdir()
+
+
+@in_loop
+async def test_the_api_is_not_public(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for path in ("/api/v1/status", "/api/v1/links", "//api/v1/status", "/l/../api/v1/status"):
+            assert (await h.get(path)).status == 404
+        assert (await ask_raw(h.control, b"GET /l/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).status == 404
+
+
+def test_a_socket_that_is_not_unix_is_refused() -> None:
+    from portal.peer import ControlPeers
+
+    class Transport:
+        def get_extra_info(self, _name: str) -> socket.socket:
+            return sock
+
+    class Request:
+        transport = Transport()
+
+    with socket.socket() as sock:
+        assert not ControlPeers(0).allows(Request())  # type: ignore[arg-type]  # only what is looked at
