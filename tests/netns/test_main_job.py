@@ -8,6 +8,7 @@ import pytest
 
 from lab.gateway import Gateway
 from lab.process import wait_for
+from lab.visitor import Visitor
 
 CLOUD = "http://home.test/"
 FILMS = "http://home.test:8096/"  # forwarded to the LAN by the admin's own table
@@ -211,10 +212,12 @@ def test_a_body_that_is_too_large_is_refused(gateway):
     assert opened(gateway) == {}
 
 
-def test_from_the_lan_nothing_needs_opening(gateway):
-    done = gateway.server.run("curl", "-sk", "--resolve", "home.test:8443:10.9.0.1", gateway.add_link())
-    assert "Always open from here" in done.stdout
-    assert 'method="post"' not in done.stdout
-    done = gateway.server.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://10.9.0.1/", timeout=10)
-    assert done.stdout == "200"
+@pytest.mark.parametrize("family", [4, 6])
+def test_from_the_lan_nothing_needs_opening(gateway, family):
+    names = {"home.test": ("10.9.0.1", "fd00:9::1")}
+    at_home = Visitor(gateway.server, "10.9.0.10", "fd00:9::10", names)
+    page = at_home.fetch(gateway.add_link(), family=family)
+    assert "Always open from here" in page.text
+    assert not any(form.method == "POST" for form in page.forms)
+    assert at_home.reaches(CLOUD, family=family)
     assert opened(gateway) == {}
