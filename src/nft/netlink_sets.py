@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from nft import netlink
 from nft.netlink import Message
@@ -22,6 +23,8 @@ _PER_MESSAGE = 300  # elements: an attribute has at most 64 KiB, an element at m
 _PER_READ = 200  # answers that fit the receive buffer with the kernel's overhead many times over
 _TRIES = 100
 _PAUSE_S = 0.001
+_TIMEOUT = netlink.attribute(netlink.ELEM_TIMEOUT, bytes(8))[:4]
+_EXPIRATION = netlink.attribute(netlink.ELEM_EXPIRATION, bytes(8))[:4]
 
 
 class NetlinkSocket:
@@ -251,32 +254,21 @@ def _counted(data: memoryview) -> tuple[int, int]:
 
 def _steps(changes: Sequence[Change]) -> Iterator[tuple[Message, str, list[bytes]]]:
     """The messages of a transaction; changes of one kind in one set that follow each other share theirs."""
-    run: list[Change] = []
-    for change in changes:
-        if run and (type(change) is not type(run[0]) or _set_of(change) != _set_of(run[0])):
-            yield from _run_steps(run)
-            run = []
-        run.append(change)
-    if run:
-        yield from _run_steps(run)
-
-
-def _run_steps(run: list[Change]) -> Iterator[tuple[Message, str, list[bytes]]]:
-    first, set_name = run[0], _set_of(run[0])
-    if isinstance(first, Flush):
-        yield Message.DELSETELEM, set_name, []
-        return
-    keys = [_element(change.key if isinstance(change, Remove) else change.element.key)
-            for change in run if not isinstance(change, Flush)]
-    full = [_full(change.element) for change in run if isinstance(change, Add | Replace)]
-    if isinstance(first, Add):
-        yield Message.NEWSETELEM, set_name, full
-        return
-    # what is deleted must be there: a short-lived element, unless the set holds one
-    yield Message.NEWSETELEM, set_name, full or [_element(c.key, 1000) for c in run if isinstance(c, Remove)]
-    yield Message.DELSETELEM, set_name, keys
-    if full:
-        yield Message.NEWSETELEM, set_name, full
+    for (kind, set_name), run in groupby(changes, lambda change: (type(change), _set_of(change))):
+        if kind is Flush:
+            yield Message.DELSETELEM, set_name, []
+        elif kind is Remove:
+            keys = [change.key for change in run if isinstance(change, Remove)]
+            # what is deleted must be there: a short-lived element, unless the set holds one
+            yield Message.NEWSETELEM, set_name, [_element(key, 1000) for key in keys]
+            yield Message.DELSETELEM, set_name, [_element(key) for key in keys]
+        else:
+            added = [change.element for change in run if isinstance(change, Add | Replace)]
+            full = [_full(element) for element in added]
+            yield Message.NEWSETELEM, set_name, full
+            if kind is Replace:
+                yield Message.DELSETELEM, set_name, [_element(element.key) for element in added]
+                yield Message.NEWSETELEM, set_name, full
 
 
 def _set_of(change: Change) -> str:
@@ -284,21 +276,23 @@ def _set_of(change: Change) -> str:
 
 
 def _element(key: bytes, timeout_ms: int | None = None) -> bytes:
-    body = netlink.nested(netlink.ELEM_KEY, netlink.attribute(netlink.DATA_VALUE, key))
-    if timeout_ms is not None:
-        body += netlink.attribute(netlink.ELEM_TIMEOUT, struct.pack(">Q", timeout_ms))
-    return netlink.nested(netlink.LIST_ELEM, body)
+    end = b"" if timeout_ms is None else _TIMEOUT + timeout_ms.to_bytes(8, "big")
+    return netlink.nested(netlink.LIST_ELEM, _key(key) + end)
+
+
+def _key(key: bytes) -> bytes:
+    return netlink.nested(netlink.ELEM_KEY, netlink.attribute(netlink.DATA_VALUE, key))
 
 
 def _full(element: Element) -> bytes:
     if not element.timeout_ms or not element.left_ms or not 0 < element.left_ms <= element.timeout_ms:
         raise ValueError(f"an element needs an end: {element}")  # 0 would be for ever
-    comment = element.comment.encode() + b"\0"
-    body = netlink.nested(netlink.ELEM_KEY, netlink.attribute(netlink.DATA_VALUE, element.key))
-    body += netlink.attribute(netlink.ELEM_TIMEOUT, struct.pack(">Q", element.timeout_ms))
-    body += netlink.attribute(netlink.ELEM_EXPIRATION, struct.pack(">Q", element.left_ms))
-    if len(comment) > 1:
-        body += netlink.attribute(netlink.ELEM_USERDATA, bytes([0, len(comment)]) + comment)
+    # the hot path of a restore, so the headers are ready made
+    body = _key(element.key) + _TIMEOUT + element.timeout_ms.to_bytes(8, "big")
+    body += _EXPIRATION + element.left_ms.to_bytes(8, "big")
+    if element.comment:
+        comment = element.comment.encode() + b"\0"
+        body += netlink.attribute(netlink.ELEM_USERDATA, bytes((0, len(comment))) + comment)
     return netlink.nested(netlink.LIST_ELEM, body)
 
 
