@@ -27,7 +27,7 @@ def ended(pid: int) -> bool:
     """Whether a process runs no more; one that nobody has waited for yet has ended too."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")[2][0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended between open and read
         return True
     return state == "Z"
 

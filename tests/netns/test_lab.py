@@ -13,7 +13,7 @@ import pytest
 
 from lab.gateway import ROOT, Gateway
 from lab.net import RUN_NETNS, Namespace, sweep
-from lab.process import LabError, wait_for
+from lab.process import LabError, ended, wait_for
 from lab.visitor import Family
 
 LEAVES = """
@@ -58,7 +58,7 @@ def test_what_a_killed_run_leaves_is_swept(tmp_path: Path) -> None:
         name, pid = maker.stdout.readline().split()
         assert sweep(prefix) == []  # its maker lives
         maker.kill()
-    wait_for("the end of the sleeper", lambda: not Path("/proc", pid).exists())
+    wait_for("the end of the sleeper", lambda: ended(int(pid)))
     assert (RUN_NETNS / name).exists()
     assert sweep(prefix) == [name]
     assert not (RUN_NETNS / name).exists()
@@ -106,4 +106,4 @@ def test_everything_goes_with_the_gateway() -> None:
         assert len(pids) == 1
     assert not gateway.directory.exists()
     assert not gateway.host.path.exists()
-    assert not Path("/proc", str(pids[0])).exists()
+    assert ended(pids[0])
