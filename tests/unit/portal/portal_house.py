@@ -4,18 +4,20 @@ import asyncio
 import functools
 import inspect
 import json
+import os
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+
 from access import start as access_start
 from access.services import Service
-from aiohttp import web
 from portal.app import control_app, public_app
 from portal.events import EventKeeper
 from portal.gate import GateClient
@@ -82,7 +84,14 @@ class WirePeer:
         rows: list[Any] = {
             "grants": [self.grants[key] for key in self.chosen(request)],
             "blocked": [
-                {"address": "198.51.100.9", "protocol": "tcp", "port": 22, "packets": 3, "bytes": 180, "last_ms": 5}
+                {
+                    "address": "198.51.100.9",
+                    "protocol": "tcp",
+                    "port": 22,
+                    "packets": 3,
+                    "bytes": 180,
+                    "last_ms": 5,
+                }
             ],
             "banned": [{"address": a, "remaining_ms": s * 1000, "packets": 0} for a, s in self.bans.items()],
             "status": [{"mode": "table", "table": "inet safeip", "grants": len(self.grants), "services": {}}],
@@ -126,7 +135,11 @@ class Answer:
 
 
 async def ask(
-    where: "tuple[str, int] | str", method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+    where: "tuple[str, int] | str",
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
 ) -> Answer:
     """One request on a connection of its own; nothing is normalised on the way."""
     lines = [f"{method} {path} HTTP/1.1"]
@@ -145,7 +158,9 @@ async def ask_raw(where: "tuple[str, int] | str", data: bytes) -> Answer:
             reader, writer = await asyncio.open_connection(*where)
         writer.write(data)
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = [(key, value.strip()) for key, _, value in (line.partition(":") for line in head[1:] if line)]
+        headers = [
+            (key, value.strip()) for key, _, value in (line.partition(":") for line in head[1:] if line)
+        ]
         body = await reader.read()
         writer.close()
         return Answer(int(head[0].split()[1]), headers, body)
@@ -163,7 +178,9 @@ class House:
     now: list[float] = field(default_factory=list)
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        return await ask(self.public, method, path, {key.replace("_", "-"): text for key, text in headers.items()})
+        return await ask(
+            self.public, method, path, {key.replace("_", "-"): text for key, text in headers.items()}
+        )
 
     async def post(self, path: str, body: bytes, **headers: str) -> Answer:
         given = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -188,8 +205,13 @@ class House:
 
 
 @asynccontextmanager
-async def house(directory: Path, **settings: Any) -> AsyncIterator[House]:
-    """A portal with plain HTTP on 127.0.0.1 and a control socket, until the block ends."""
+async def house(
+    directory: Path, *, more: Callable[[web.Application], None] = lambda _app: None, **settings: Any
+) -> AsyncIterator[House]:
+    """A portal with plain HTTP on 127.0.0.1 and a control socket, until the block ends.
+
+    `more` may add routes to the public pages.
+    """
     state = directory / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     chosen = replace(
@@ -211,14 +233,17 @@ async def house(directory: Path, **settings: Any) -> AsyncIterator[House]:
     access = access_start.start(chosen.state_dir, chosen.services, gate, clock=lambda: now[0])
     await gate.watch(EventKeeper(access.history))
     site = make_site(chosen, access, gate, Pages(ROOT, secure=is_secure(chosen)), clock=lambda: now[0])
+    public = public_app(site)
+    more(public)
     runners = [
         web.AppRunner(app, access_log=None, logger=http_logger())
-        for app in (public_app(site), control_app(site, ControlPeers(None)))
+        for app in (public, control_app(site, ControlPeers(None)))
     ]
     listener = socket.create_server((HERE, 0))
     control = str(directory / "control.sock")
     door = socket.socket(socket.AF_UNIX)
-    Path(control).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(control)  # noqa: PTH108 - nothing else runs in this loop
     door.bind(control)
     try:
         for runner, sock in zip(runners, (listener, door), strict=True):

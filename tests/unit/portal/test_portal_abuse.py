@@ -4,7 +4,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from portal_house import HERE, in_loop, house
+from portal_house import HERE, house, in_loop
 
 PROXY = {"trusted_proxies": (ip_network("127.0.0.0/8"),)}
 FORM = "application/x-www-form-urlencoded"
@@ -15,7 +15,12 @@ async def test_a_thousand_fetches_grant_nothing_and_a_post_grants_once(tmp_path:
     async with house(tmp_path) as h:
         path = await h.link(uses=2)
         for number in range(1_000):
-            kind = [{}, {"Purpose": "prefetch"}, {"Sec_Purpose": "prefetch;prerender"}, {"User_Agent": "WhatsApp/2"}]
+            kind = [
+                {},
+                {"Purpose": "prefetch"},
+                {"Sec_Purpose": "prefetch;prerender"},
+                {"User_Agent": "WhatsApp/2"},
+            ]
             answer = await h.get(path, "HEAD" if number % 2 else "GET", **kind[number % 4])
             assert answer.status == 200
             assert bool(answer.body) == (number % 2 == 0)
@@ -61,7 +66,9 @@ async def test_a_post_from_another_site_grants_nothing(tmp_path: Path, headers: 
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Sec_Fetch_Site": "same-origin", "Origin": "null"}, {"Origin": "https://open.example.org"}], ids=str
+    "headers",
+    [{"Sec_Fetch_Site": "same-origin", "Origin": "null"}, {"Origin": "https://open.example.org"}],
+    ids=str,
 )
 @in_loop
 async def test_what_browsers_send_from_our_page_passes(tmp_path: Path, headers: dict[str, str]) -> None:
@@ -175,13 +182,19 @@ async def test_a_forwarded_address_counts_only_from_a_trusted_proxy(tmp_path: Pa
     (tmp_path / "2").mkdir()
     async with house(tmp_path / "2", **PROXY) as h:
         # What the client itself put in front of the proxy's word does not count
-        assert (await h.open(await h.link(), X_Forwarded_For="10.1.1.1, 203.0.113.7, 127.0.0.9")).status == 200
+        assert (
+            await h.open(await h.link(), X_Forwarded_For="10.1.1.1, 203.0.113.7, 127.0.0.9")
+        ).status == 200
         assert [key[1] for key in h.peer.grants] == ["203.0.113.7"]
 
 
-@pytest.mark.parametrize("value", [None, "", "unknown", "203.0.113.7 evil", "203.0.113.7,", "1.2.3", "fe80::1%eth0"])
+@pytest.mark.parametrize(
+    "value", [None, "", "unknown", "203.0.113.7 evil", "203.0.113.7,", "1.2.3", "fe80::1%eth0"]
+)
 @in_loop
-async def test_a_missing_or_garbled_header_from_a_trusted_proxy_grants_nothing(tmp_path: Path, value: str | None) -> None:
+async def test_a_missing_or_garbled_header_from_a_trusted_proxy_grants_nothing(
+    tmp_path: Path, value: str | None
+) -> None:
     async with house(tmp_path, **PROXY) as h:
         path = await h.link()
         good = await h.get(path, X_Forwarded_For="203.0.113.7")

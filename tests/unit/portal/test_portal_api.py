@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from access.moment import moment_text
 from portal_house import ask, ask_raw, house, in_loop
+
+from access.moment import moment_text
 
 
 @in_loop
 async def test_grants(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
-        made = await h.api("POST", "grants", {"service": "cloud", "address": "203.0.113.7", "for": "2h", "note": "Jean"})
+        made = await h.api(
+            "POST", "grants", {"service": "cloud", "address": "203.0.113.7", "for": "2h", "note": "Jean"}
+        )
         assert made.status == 201
         assert made.header("Server") == ""
         assert made.json == [
@@ -49,7 +52,14 @@ async def test_grants(tmp_path: Path) -> None:
 @in_loop
 async def test_links(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
-        body = {"label": "Mamie", "services": ["cloud"], "for": "2h", "expires": "30d", "uses": 3, "pin": "4711"}
+        body = {
+            "label": "Mamie",
+            "services": ["cloud"],
+            "for": "2h",
+            "expires": "30d",
+            "uses": 3,
+            "pin": "4711",
+        }
         made = await h.api("POST", "links", body)
         assert made.status == 201
         link = made.json
@@ -68,7 +78,13 @@ async def test_links(tmp_path: Path) -> None:
         assert rotated != link["url"]
         assert (await h.get(link["url"].removeprefix("https://open.example.org"))).status == 404
         assert (await h.api("DELETE", f"links/{one}")).json["id"] == one
-        for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/rotate")):
+        for method, path in (
+            ("GET", ""),
+            ("DELETE", ""),
+            ("POST", "/pause"),
+            ("POST", "/resume"),
+            ("POST", "/rotate"),
+        ):
             answer = await h.api(method, f"links/{one}{path}")
             assert (answer.status, answer.json["title"]) == (404, "unknown-link")
         history = (tmp_path / "state" / "history.jsonl").read_text()
@@ -144,7 +160,9 @@ LINK = {"label": "Mamie", "services": ["cloud"]}
     ids=str,
 )
 @in_loop
-async def test_bad_input(tmp_path: Path, method: str, path: str, body: Any, status: int, field: str | None) -> None:
+async def test_bad_input(
+    tmp_path: Path, method: str, path: str, body: Any, status: int, field: str | None
+) -> None:
     async with house(tmp_path) as h:
         answer = await h.api(method, path, body)
         assert answer.status == status, answer.text
@@ -243,7 +261,9 @@ async def test_another_user_is_refused(tmp_path: Path) -> None:
             door.chmod(0o666)
             for uid, status in ((65534, "403"), (12345, "403"), (0, "200")):
                 command = [sys.executable, "-I", "-c", ASK_AS, str(door), str(uid)]
-                done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+                done = await asyncio.to_thread(
+                    subprocess.run, command, capture_output=True, text=True, check=True
+                )
                 assert done.stdout.split()[1] == status, done.stdout
                 assert ("not-allowed" in done.stdout) == (status == "403")
         finally:
@@ -256,7 +276,9 @@ async def test_the_api_is_not_public(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         for path in ("/api/v1/status", "/api/v1/links", "//api/v1/status", "/l/../api/v1/status"):
             assert (await h.get(path)).status == 404
-        assert (await ask_raw(h.control, b"GET /l/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).status == 404
+        assert (
+            await ask_raw(h.control, b"GET /l/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        ).status == 404
 
 
 def test_a_socket_that_is_not_unix_is_refused() -> None:

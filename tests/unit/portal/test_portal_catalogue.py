@@ -5,8 +5,9 @@ from pathlib import Path
 
 import jinja2.ext
 import pytest
-from portal.catalogue import BadCatalogue, read_catalogue
 from portal_house import ROOT
+
+from portal.catalogue import BadCatalogue, read_catalogue
 
 CATALOGUES = sorted((ROOT / "locale").glob("*/LC_MESSAGES/safeip.po"))
 PLACES = re.compile(r"%\(\w+\)[sd]")
@@ -34,7 +35,9 @@ def test_there_are_strings_and_catalogues() -> None:
 def test_no_string_is_untranslated_or_left_over(path: Path) -> None:
     texts = read_catalogue(path).texts
     strings = template_strings()
-    untranslated = [(file, parts) for parts, file in strings.items() if len(texts.get(parts[0], ())) != len(parts)]
+    untranslated = [
+        (file, parts) for parts, file in strings.items() if len(texts.get(parts[0], ())) != len(parts)
+    ]
     assert untranslated == []
     assert set(texts) == {parts[0] for parts in strings}, "strings that no template has any more"
 
@@ -64,7 +67,9 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_what_a_po_file_may_hold(tmp_path: Path) -> None:
-    text = HEAD + r'''#. note
+    text = (
+        HEAD
+        + r'''#. note
 #: place
 msgid ""
 "long "
@@ -86,6 +91,7 @@ msgid "%(num)d day"
 msgid_plural "%(num)d days"
 msgstr[0] "jour"
 msgstr[1] "jours"'''
+    )
     catalogue = read_catalogue(write(tmp_path, text))
     assert catalogue.gettext("long text\n") == 'un "long"\ttexte \\n'
     assert catalogue.gettext("unsure") == "unsure"

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from access.files import NotSaved
 from portal_house import HERE, SERVICES, House, house, in_loop
+
+from access.files import NotSaved
 
 
 async def _both(h: House, path: str) -> list[Any]:
@@ -22,9 +23,24 @@ async def _both(h: House, path: str) -> list[Any]:
 async def test_unknown(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         good = await h.link()
-        tokens = ["x", good[3:-1], good[3:] + "a", good[3:].upper(), "a" * 64, "a" * 500, "%00", "%2e%2e", "%ff", "é%0d%0a"]
+        tokens = [
+            "x",
+            good[3:-1],
+            good[3:] + "a",
+            good[3:].upper(),
+            "a" * 64,
+            "a" * 500,
+            "%00",
+            "%2e%2e",
+            "%ff",
+            "é%0d%0a",
+        ]
         for token in tokens:
-            for answer in await _both(h, f"/l/{token}") if token.isascii() and "%" not in token else [await h.get(f"/l/{token}")]:
+            for answer in (
+                await _both(h, f"/l/{token}")
+                if token.isascii() and "%" not in token
+                else [await h.get(f"/l/{token}")]
+            ):
                 assert answer.status in {404, 400} if not token.isascii() else answer.status == 404, token
                 assert "form" not in answer.text
         assert "This link is not known" in (await h.get("/l/x")).text
@@ -143,7 +159,14 @@ async def test_the_page_says_what_will_happen(tmp_path: Path) -> None:
         path = await h.link("<b>Mamie & Co", ("cloud", "game"), expires_s=86400, uses=3)
         text = (await h.get(path)).text
         assert "For &lt;b&gt;Mamie &amp; Co" in text
-        for words in ("Open Nextcloud and Game", "for 12 hours", "for 2 hours", "3 more times", "This link ends", HERE):
+        for words in (
+            "Open Nextcloud and Game",
+            "for 12 hours",
+            "for 2 hours",
+            "3 more times",
+            "This link ends",
+            HERE,
+        ):
             assert words in text, words
         opened = (await h.open(path)).text
         assert "until" in opened

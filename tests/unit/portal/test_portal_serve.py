@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from portal.settings import Files, Settings
 from portal_house import ROOT, SERVICES
+
+from portal.settings import Files, Settings
 
 CHILD = """
 import asyncio, os, pickle, socket, sys
@@ -57,7 +58,8 @@ def child(tmp_path: Path, tree: Path = ROOT, **settings: Any) -> Iterator[Child]
     state = tmp_path / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     chosen = replace(
-        Settings(url="http://127.0.0.1", listen=(), services=SERVICES, state_dir=str(state), tls="off"), **settings
+        Settings(url="http://127.0.0.1", listen=(), services=SERVICES, state_dir=str(state), tls="off"),
+        **settings,
     )
     control_path = tmp_path / "control.sock"
     control_path.unlink(missing_ok=True)
@@ -83,7 +85,9 @@ def child(tmp_path: Path, tree: Path = ROOT, **settings: Any) -> Iterator[Child]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_on_a_signal_although_browsers_hold_connections(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_ends_on_a_signal_although_browsers_hold_connections(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     with child(tmp_path) as portal:
         portal.until_ready()
         with socket.create_connection(("127.0.0.1", portal.port)) as browser:
@@ -145,9 +149,11 @@ def test_a_certificate_that_cannot_be_taken(tmp_path: Path) -> None:
 def test_https_with_the_tree_seen_through_a_descriptor(tmp_path: Path) -> None:
     """As in the daemon, whose portal may not walk to the tree's real path."""
     number = os.open(ROOT, os.O_PATH | os.O_DIRECTORY)
-    os.set_inheritable(number, True)  # noqa: FBT003
+    os.set_inheritable(number, True)
     try:
-        with child(tmp_path, Path(f"/proc/{os.getpid()}/fd/{number}"), tls="auto", url="https://127.0.0.1") as portal:
+        with child(
+            tmp_path, Path(f"/proc/{os.getpid()}/fd/{number}"), tls="auto", url="https://127.0.0.1"
+        ) as portal:
             portal.until_ready()
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_verify_locations(tmp_path / "state" / "tls" / "certificate.pem")

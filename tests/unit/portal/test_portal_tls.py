@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from portal_house import SERVICES, in_loop
+
 from portal import tls
 from portal.settings import Files, Settings
 from portal.tls import TlsError, server_context
-from portal_house import SERVICES, in_loop
 
 
 def settings(tmp_path: Path, **values: Any) -> Settings:
-    base = Settings(url="https://open.example.org:8443", listen=(), services=SERVICES, state_dir=str(tmp_path))
+    base = Settings(
+        url="https://open.example.org:8443", listen=(), services=SERVICES, state_dir=str(tmp_path)
+    )
     return replace(base, **values)
 
 
@@ -40,7 +43,7 @@ async def served_name(port: int, *, sni: str | None = "any.example") -> str:
     """The certificate that a new connection meets, as the file it must be equal to."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=sni or "")
+    _reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=sni or "")
     found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     version = writer.get_extra_info("ssl_object").version()
     assert version in {"TLSv1.2", "TLSv1.3"}
@@ -64,7 +67,7 @@ async def test_auto_is_made_once_and_kept(tmp_path: Path) -> None:
     certificate, key = tmp_path / "tls" / "certificate.pem", tmp_path / "tls" / "key.pem"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
-    assert sorted(os.listdir(key.parent)) == ["certificate.pem", "key.pem"]
+    assert sorted(file.name for file in key.parent.iterdir()) == ["certificate.pem", "key.pem"]
     assert "DNS:open.example.org" in names(str(certificate))
     assert "CA:FALSE" in names(str(certificate))
     before = certificate.read_bytes(), key.read_bytes()
@@ -76,7 +79,11 @@ async def test_auto_is_made_once_and_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("host", "name"),
-    [("192.0.2.1", "IP Address:192.0.2.1"), ("[2001:db8::1]", "IP Address:2001:DB8:0:0:0:0:0:1"), ("x.test", "DNS:x.test")],
+    [
+        ("192.0.2.1", "IP Address:192.0.2.1"),
+        ("[2001:db8::1]", "IP Address:2001:DB8:0:0:0:0:0:1"),
+        ("x.test", "DNS:x.test"),
+    ],
 )
 def test_auto_is_made_anew_for_another_host(tmp_path: Path, host: str, name: str) -> None:
     server_context(settings(tmp_path))
@@ -127,7 +134,7 @@ async def test_files_are_taken_up_again_and_a_wrong_pair_is_not(
         shutil.copy(two.key, live.key)
         assert await served_name(port) == pem(two.certificate)
         assert await served_name(port, sni=None) == pem(two.certificate)
-        Path(live.key).unlink()
+        os.unlink(live.key)  # noqa: PTH108 - nothing else runs in this loop
         assert await served_name(port) == pem(two.certificate)
         shutil.copy(three.certificate, live.certificate)
         shutil.copy(three.key, live.key)
@@ -137,7 +144,17 @@ async def test_files_are_taken_up_again_and_a_wrong_pair_is_not(
 def test_files_that_will_not_do_at_start(tmp_path: Path) -> None:
     one, two = make_pair(tmp_path / "one", "one.example"), make_pair(tmp_path / "two", "two.example")
     encrypted = tmp_path / "encrypted.pem"
-    command = ["openssl", "pkey", "-in", one.key, "-aes128", "-passout", "pass:secret", "-out", str(encrypted)]
+    command = [
+        "openssl",
+        "pkey",
+        "-in",
+        one.key,
+        "-aes128",
+        "-passout",
+        "pass:secret",
+        "-out",
+        str(encrypted),
+    ]
     subprocess.run(command, check=True)
     torn = tmp_path / "torn.pem"
     torn.write_text("-----BEGIN CERTIFICATE-----\n")
@@ -166,10 +183,8 @@ async def test_old_protocols_are_refused(tmp_path: Path) -> None:
     async with await listen(context) as server:
         done = await asyncio.to_thread(
             subprocess.run,
-            ["openssl", "s_client", "-connect", "127.0.0.1:%d" % server.sockets[0].getsockname()[1], "-tls1_1",
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{server.sockets[0].getsockname()[1]}", "-tls1_1",
              "-cipher", "ALL:@SECLEVEL=0"],
             input="", capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode != 0
-
-

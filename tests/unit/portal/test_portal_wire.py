@@ -8,15 +8,24 @@ from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
-import portal.gate
 import pytest
+from portal_house import in_loop
+
+import portal.gate
 from access.gate import GateRefusal, GateUnavailable
 from nft import wire
 from portal.gate import LINE_LIMIT, GateClient
-from portal_house import in_loop
 
 HOST = IPv4Address("203.0.113.7")
-ROW = {"service": "cloud", "address": "203.0.113.7", "holder": "cli", "note": "", "remaining_ms": 5, "packets": 0, "bytes": 0}
+ROW = {
+    "service": "cloud",
+    "address": "203.0.113.7",
+    "holder": "cli",
+    "note": "",
+    "remaining_ms": 5,
+    "packets": 0,
+    "bytes": 0,
+}
 
 
 class Far:
@@ -48,8 +57,16 @@ async def test_every_verb_is_one_the_gate_takes() -> None:
     async with both() as (client, far):
         network = IPv6Network("2001:db8:1::/64")
         for call, ok, wanted in [
-            (client.grant({"cloud": 60}, network, holder="link:abcdef", note="L'été"), {"grants": [ROW], "left": []}, 1),
-            (client.grant({"cloud": 60}, HOST, holder="cli", note="", addresses=2), {"grants": [], "left": ["1.2.3.4"]}, 0),
+            (
+                client.grant({"cloud": 60}, network, holder="link:abcdef", note="L'été"),
+                {"grants": [ROW], "left": []},
+                1,
+            ),
+            (
+                client.grant({"cloud": 60}, HOST, holder="cli", note="", addresses=2),
+                {"grants": [], "left": ["1.2.3.4"]},
+                0,
+            ),
             (client.revoke(holder="link:abcdef"), {"revoked": 2}, 2),
             (client.revoke(everything=True), {"revoked": 0}, 0),
             (client.revoke(service="cloud", address=HOST), {"revoked": 1}, 1),
