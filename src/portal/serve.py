@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from portal.app import control_app, public_app
 from portal.catalogue import BadCatalogue
 from portal.events import EventKeeper
 from portal.gate import GateClient
+from portal.idle import Idle
 from portal.pages import Pages
 from portal.peer import ControlPeers
 from portal.quiet import http_logger
@@ -97,6 +99,8 @@ async def _listening(
         for app in (public_app(site), control_app(site, peers))
     ]
     public, private = runners
+    idle = Idle(public, time.monotonic)
+    watching = asyncio.create_task(idle.watch())
     try:
         for runner in runners:
             await runner.setup()
@@ -105,6 +109,7 @@ async def _listening(
         await web.SockSite(private, control, backlog=_BACKLOG).start()
         yield
     finally:
+        watching.cancel()
         # aiohttp's own limit is 60 s, and is set in another place in each version.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_WITHIN_S):
