@@ -15,7 +15,7 @@ from nft.netlink import Message
 from nft.netlink_sets import NetlinkSets
 from nft.plan import Plan, element, grants
 from nft.policy import Policy
-from nft.sets import Add, Change, Element, Flush, KernelError, Remove, Replace
+from nft.sets import Add, Change, Element, Flush, KernelError, Remove, Replace, whole
 from nft.wire import Ban, Grant, List, Request, Revoke
 
 _RESTORE = 5000  # elements put back in one transaction
@@ -59,14 +59,13 @@ class Gate:
         """Adopt what the kernel holds and load the rules. Gives back how many elements were adopted.
 
         An element that never ends, or ends later than its service allows, gets the service's maximum.
-        Takes a second or two for 100,000 grants. Raises KernelError with nft's words.
+        Takes some seconds for 100,000 grants. Raises KernelError with nft's words.
         """
         now, changes = now_ms(), list[Change]()
         for name in self._names & set(self._sets.names(Message.GETSET)):
-            for part in self._sets.dump(name):
-                for found in part:
-                    if (change := self._adopt(found, now)) is not None:
-                        changes.append(change)
+            for found in whole(self._sets, name).values():
+                if (change := self._adopt(found, now)) is not None:
+                    changes.append(change)
         self._load(self._present())
         self._sets.commit(changes)
         return len(self._book)

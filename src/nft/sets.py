@@ -87,8 +87,19 @@ class Sets(Protocol):
     def dump(self, set_name: str) -> Iterator[list[Element]]:
         """All elements of a set, some at a time; between two of them anything may change.
 
-        Raises KernelError, with ENOENT where there is no such set.
+        While the kernel moves a set that has grown into a larger table, it may skip some and tell others
+        twice (seen with Linux 6.1): see `whole`. Raises KernelError, with ENOENT where there is no such set.
         """
+
+
+def whole(sets: Sets, set_name: str) -> dict[bytes, Element]:
+    """Every element of a set by its key: dumps until one brings nothing new. Raises KernelError."""
+    found: dict[bytes, Element] = {}
+    while True:
+        known = len(found)
+        found |= {element.key: element for part in sets.dump(set_name) for element in part}
+        if len(found) == known:
+            return found
 
 
 def key_text(key: bytes) -> str:
