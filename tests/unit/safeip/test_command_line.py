@@ -196,7 +196,7 @@ def http(status: str, content: str, kind: str = "application/json") -> bytes:
         (http("200 OK", "<html>"), "what answers at "),
         (http("200 OK", "[]")[:-1], "the daemon does not answer at "),
         (http("500 Internal Server Error", "oops"), "the daemon answered 500 Internal Server Error"),
-        (http("422 Unprocessable Entity", "[1]"), "the daemon answered 422 Unprocessable Entity"),
+        (http("400 Bad Request", "[1]"), "the daemon answered 400 Bad Request"),
         (http("404 Not Found", '{"title": "No such link"}'), "No such link"),
         (http("409 Conflict", '{"title": "x", "detail": "two\\nlines\\u001b[2J"}'), "two?lines?[2J"),
     ],
