@@ -17,41 +17,42 @@ FOREIGN = 100_000
 ROUNDS, SLOW_ROUNDS = 1000, 5
 POLICY = Policy({"cloud": ServiceRule("cloud", (PortRange("tcp", 443, 443),), 12 * HOUR)}, ())
 
-Costs = dict[str, float]
+class Host:
+    """A network namespace with the gate in it, and with a foreign table or without."""
 
+    def __init__(self, stack: contextlib.ExitStack, foreign: str | None) -> None:
+        with stack.enter_context(Namespace("bench", "sipb")).entered():
+            if foreign:
+                Bindings().load(foreign)
+            self.gate = stack.enter_context(contextlib.closing(Gate(POLICY)))
+            self.gate.start()
+            self.libnftables = stack.enter_context(contextlib.closing(BindingsSets("inet", "safeip")))
+        self.times: dict[tuple[str, str], list[float]] = {}
 
-def through_gate(gate: Gate, rounds: int) -> Costs:
-    times: dict[str, list[float]] = {"grant": [], "renewal": [], "revocation": []}
-    for number in range(rounds):
+    def through_gate(self, number: int) -> None:
         address = str(ip_address(0xCB007100 + number % 250))
+        requests: dict[str, Grant | Revoke] = {
+            "grant": Grant(1, {"cloud": HOUR}, address, "link:k3v9aa", "Mamie", None),
+            "renewal": Grant(1, {"cloud": 2 * HOUR}, address, "link:k3v9aa", "Mamie", None),
+            "revocation": Revoke(1, None, address, None, everything=False),
+        }
+        for name, request in requests.items():
+            self._time(("gate", name), lambda request=request: self._decide(request))
 
-        def decide(request: Grant | Revoke) -> Callable[[], object]:
-            def run() -> None:
-                [answer] = gate.decide([request])
-                if "ok" not in answer:
-                    raise RuntimeError(answer)
+    def through_libnftables(self, number: int) -> None:
+        key = (0xCB007200 + number).to_bytes(4, "big")
+        element = Element("cloud4", key, HOUR * 1000, HOUR * 1000, "link:k3v9aa Mamie")
+        changes = {"grant": Add(element), "renewal": Replace(element), "revocation": Remove("cloud4", key)}
+        for name, change in changes.items():
+            self._time(("libnftables", name), lambda change=change: self.libnftables.commit([change]))
 
-            return run
+    def _decide(self, request: Grant | Revoke) -> None:
+        [answer] = self.gate.decide([request])
+        if "ok" not in answer:
+            raise RuntimeError(answer)
 
-        def grant(seconds: int, address: str = address) -> Grant:
-            return Grant(1, {"cloud": seconds}, address, "link:k3v9aa", "Mamie", None)
-
-        times["grant"].append(microseconds(decide(grant(HOUR))))
-        times["renewal"].append(microseconds(decide(grant(2 * HOUR))))
-        times["revocation"].append(microseconds(decide(Revoke(1, None, address, None, everything=False))))
-    return {name: median(values) for name, values in times.items()}
-
-
-def through_libnftables(rounds: int) -> Costs:
-    with contextlib.closing(BindingsSets("inet", "safeip")) as sets:
-        times: dict[str, list[float]] = {"grant": [], "renewal": [], "revocation": []}
-        for number in range(rounds):
-            key = (0xCB007200 + number).to_bytes(4, "big")
-            element = Element("cloud4", key, HOUR * 1000, HOUR * 1000, "link:k3v9aa Mamie")
-            times["grant"].append(microseconds(lambda element=element: sets.commit([Add(element)])))
-            times["renewal"].append(microseconds(lambda element=element: sets.commit([Replace(element)])))
-            times["revocation"].append(microseconds(lambda key=key: sets.commit([Remove("cloud4", key)])))
-        return {name: median(values) for name, values in times.items()}
+    def _time(self, what: tuple[str, str], action: Callable[[], None]) -> None:
+        self.times.setdefault(what, []).append(microseconds(action))
 
 
 def foreign_list() -> str:
@@ -60,22 +61,23 @@ def foreign_list() -> str:
 
 
 def main() -> None:
-    with Namespace("bench", "sipb") as namespace, namespace.entered(), contextlib.closing(Gate(POLICY)) as gate:
-        gate.start()
-        through_gate(gate, 100)  # warm
-        alone, slow_alone = through_gate(gate, ROUNDS), through_libnftables(SLOW_ROUNDS * 20)
-        Bindings().load(foreign_list())
-        beside, slow_beside = through_gate(gate, ROUNDS), through_libnftables(SLOW_ROUNDS)
-    table(
-        ("", "empty host", f"beside {FOREIGN:,} addresses", "ratio", "libnftables: empty host", "beside", "ratio"),
-        [
-            (
-                name, shown(alone[name]), shown(beside[name]), f"{beside[name] / alone[name]:.2f}",
-                shown(slow_alone[name]), shown(slow_beside[name]), f"{slow_beside[name] / slow_alone[name]:,.0f}",
-            )
-            for name in alone
-        ],
-    )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        hosts = empty, crowded = Host(stack, None), Host(stack, foreign_list())
+        for number in range(ROUNDS):  # in turn, so that a noisy machine is noisy to both
+            for host in hosts:
+                host.through_gate(number)
+        for number in range(SLOW_ROUNDS):
+            for host in hosts:
+                host.through_libnftables(number)
+        rows = []
+        for name in ("grant", "renewal", "revocation"):
+            row = [name]
+            for way in ("gate", "libnftables"):
+                alone, beside = (median(host.times[way, name]) for host in (empty, crowded))
+                row += [shown(alone), shown(beside), f"{beside / alone:,.2f}" if beside < 100 * alone else f"{beside / alone:,.0f}"]
+            rows.append(row)
+    head = ("", "gate: empty host", f"beside {FOREIGN:,}", "ratio", "libnftables: empty host", "beside", "ratio")
+    table(head, rows)
 
 
 if __name__ == "__main__":
