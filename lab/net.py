@@ -55,8 +55,12 @@ class Namespace:
         self.name = f"{prefix}{os.getpid()}-{next(_counter)}-{label}"
         self.path = RUN_NETNS / self.name
         self._processes: list[Process] = []
-        ip(f"netns add {self.name}")
-        ip("link set lo up", namespace=self.name)
+        try:
+            ip(f"netns add {self.name}")
+            ip("link set lo up", namespace=self.name)
+        except BaseException:
+            _delete(self.name)
+            raise
         # a link-local address that is still being checked for duplicates loses the first second of IPv6
         self.sysctl("net.ipv6.conf.all.accept_dad", 0)
         self.sysctl("net.ipv6.conf.default.accept_dad", 0)
@@ -184,4 +188,4 @@ def _delete(name: str) -> None:
     for pid in _pids(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    ip(f"netns del {name}")
+    ip(f"netns delete {name}")
