@@ -80,10 +80,10 @@ class Book:
         """When `expire` next has something to do, or earlier."""
         return self._ends[0][0] if self._ends else None
 
-    def expire(self, now_ms: int) -> list[Entry]:
-        """Strike out and give back what has ended."""
-        ended = []
-        while self._ends and self._ends[0][0] <= now_ms:
+    def expire(self, now_ms: int, most: int = 1000) -> list[Entry]:
+        """Strike out and give back what has ended, `most` at a time."""
+        ended: list[Entry] = []
+        while self._ends and self._ends[0][0] <= now_ms and len(ended) < most:
             end_ms, set_name, key = heapq.heappop(self._ends)
             entry = self.get(set_name, key)
             if entry is not None and entry.end_ms == end_ms:

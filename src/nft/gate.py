@@ -20,6 +20,7 @@ from nft.wire import Ban, Grant, List, Request, Revoke
 
 _RESTORE = 5000  # elements put back in one transaction
 _TRIES = 5
+_EVENTS = 5000
 
 Answer = dict[str, Any]
 Event = dict[str, Any]
@@ -114,12 +115,15 @@ class Gate:
                 return iter([[self._status()]])
 
     def expire(self) -> None:
-        """Strike out what the kernel has forgotten by now."""
+        """Strike out what the kernel has forgotten by now; of very many, a part that holds up nobody."""
         for entry in self._book.expire(now_ms()):
             self._tell_of("grant-expired", entry)
 
     def events(self) -> list[Event]:
-        """What happened since the last call, beside the answers: ends, repairs, changes made by hand."""
+        """What happened since the last call, beside the answers: ends, repairs, changes made by hand.
+
+        Of more than some thousands at once the rest is left out.
+        """
         happened, self._events = self._events, []
         return happened
 
@@ -279,6 +283,8 @@ class Gate:
         return len(self._book) - self._book.count("banned4") - self._book.count("banned6")
 
     def _tell_of(self, name: str, entry: Entry) -> None:
+        if len(self._events) >= _EVENTS:
+            return
         if entry.set in ("banned4", "banned6"):
             address = checks.address(self._policy, entry.key)
             self._events.append({"event": name.replace("grant", "ban"), "address": address})

@@ -48,6 +48,14 @@ def test_ends_come_in_order_and_a_renewed_entry_does_not_end_early():
     assert book.next_end_ms() is None
 
 
+def test_very_many_ends_at_once_come_in_parts():
+    book = Book()
+    for number in range(2500):
+        book.put(entry(number, end_ms=1000))
+    assert [len(book.expire(2000)) for _ in range(4)] == [1000, 1000, 500, 0]
+    assert len(book) == 0
+
+
 def test_a_thousand_renewals_keep_the_book_small():
     book = Book()
     for number in range(10_000):
