@@ -3,11 +3,9 @@
 import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from nft import checks, listing, render
-from nft.bindings import Bindings
 from nft.book import Book, Entry
 from nft.listener import Heard, Listener
 from nft.listing import now_ms
@@ -15,6 +13,7 @@ from nft.netlink import Message
 from nft.netlink_sets import NetlinkSets
 from nft.plan import Plan, element, grants
 from nft.policy import Policy
+from nft.rules import Rules
 from nft.sets import Add, Change, Element, Flush, KernelError, Remove, Replace, whole
 from nft.wire import Ban, Grant, List, Request, Revoke
 
@@ -35,11 +34,9 @@ class Gate:
         `custom` is the path of a file of the admin's rules. `warn` takes one line for the log.
         """
         self._policy = policy
-        self._custom = custom
-        self._warn = warn
         self._book = Book()
-        self._bindings = Bindings()
         self._sets = NetlinkSets(policy.family, policy.table)
+        self._rules = Rules(policy, self._sets, custom, warn)
         self._listener = Listener(policy.family, policy.table, self._sets.port)
         self._names = set(render.service_sets(policy))
         if policy.mode == "table":
@@ -67,7 +64,7 @@ class Gate:
             for found in whole(self._sets, name).values():
                 if (change := self._adopt(found, now)) is not None:
                     changes.append(change)
-        self._load(self._present())
+        self._load(self._rules.present())
         self._sets.commit(changes)
         return len(self._book)
 
@@ -153,7 +150,7 @@ class Gate:
 
     def _put_right(self, heard: Heard) -> None:
         started = time.monotonic()
-        present = self._present()
+        present = self._rules.present()
         lost = set(self._names) if heard.overflow else heard.lost & self._names
         lost |= self._names - set(present.sets)
         foreign = {name for name, _ in heard.touched} - self._names - {"blocked4", "blocked6"}
@@ -166,38 +163,15 @@ class Gate:
             self._events.append({"event": "repaired", "grants": self._grants(), "ms": took_ms})
         self._take_over([place for place in heard.touched if place[0] in self._names - lost])
 
-    def _present(self) -> render.Present:
-        return render.Present(self._sets.names(Message.GETSET), self._sets.names(Message.GETCHAIN))
-
     def _load(self, present: render.Present) -> None:
-        """Make the rules what the policy says, at once; as a last resort by making the table anew."""
-        custom = _existing(self._custom)
+        """Load the rules, and see to it that the listener does not take them for another's."""
         before = self._sets.generation()
-        try:
-            self._bindings.load(render.script(self._policy, present, custom))
-        except KernelError as error:
-            if error.errno == errno.ENOENT and self._present() != present:
-                raise  # somebody changes the table at this very moment
-            self._load_anew(custom, error)
+        anew = self._rules.load(present)
         after = self._sets.generation()
         if after == (before + 1) & 0xFFFF_FFFF:  # else somebody else was at it too: better hear it all
             self._listener.own_generation(after)
-
-    def _load_anew(self, custom: str | None, error: KernelError) -> None:
-        """Close all the same: without the admin's own rules, and with the table made anew if need be."""
-        if custom is not None:
-            self._warn(f"{custom} is left out: {error}")
-            try:
-                self._bindings.load(render.script(self._policy, self._present()))
-            except KernelError as second:
-                error = second
-            else:
-                return
-        if self._policy.mode == "sets":
-            raise error
-        self._warn(f"the table is made anew: {error}")
-        self._bindings.load(render.teardown(self._policy) + render.script(self._policy, render.Present()))
-        self._restore(self._names)
+        if anew:
+            self._restore(self._names)
 
     def _restore(self, names: set[str]) -> None:
         """Make the elements of sets what the book says. 10,000 take some 30 ms."""
@@ -292,23 +266,5 @@ class Gate:
             self._events.append({"event": name, "grant": listing.show(self._policy, [entry])[0]})
 
 
-def check(policy: Policy, custom: str | None = None) -> list[str]:
-    """Try the ruleset in the kernel without changing it: nft's words against it, none if it is good."""
-    sets = NetlinkSets(policy.family, policy.table)
-    present = render.Present(sets.names(Message.GETSET), sets.names(Message.GETCHAIN))
-    sets.close()
-    problem = Bindings().check(render.script(policy, present, _existing(custom)))
-    return [] if problem is None else [problem]
-
-
-def down(policy: Policy) -> None:
-    """Take the table away: every protected port is as open as without SafeIP. Raises KernelError."""
-    Bindings().load(render.teardown(policy))
-
-
 def _refusal(request: Request, code: str, message: str) -> Answer:
     return {"id": request.id, "error": {"code": code, "message": message}}
-
-
-def _existing(path: str | None) -> str | None:
-    return path if path is not None and Path(path).exists() else None

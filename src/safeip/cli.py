@@ -60,13 +60,13 @@ def _down(path: str) -> int:
 
 
 def _check(path: str) -> int:
-    from nft import gate  # noqa: PLC0415 (the other verbs do without)
+    from nft import rules  # noqa: PLC0415 (the other verbs do without)
     from nft.sets import KernelError  # noqa: PLC0415 (the same)
     from safeip.config import read_config  # noqa: PLC0415 (the same)
 
     config = read_config(path)
     try:
-        refusals = gate.check(config.policy, config.custom)
+        refusals = rules.check(config.policy, config.custom)
     except (KernelError, PermissionError) as error:
         complain(f"{path} is good, but the ruleset could not be tried: {error}: run as root")
         return 1

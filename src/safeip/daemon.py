@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from nft import gate as nft_gate
+from nft import rules
 from nft.gate import Gate
 from nft.serve import PortalGone, Server
 from nft.sets import KernelError
@@ -54,7 +54,7 @@ def down(config: Config) -> int:
     try:
         _require_capability()
         with _lock(config) if Path(config.state_dir).is_dir() else contextlib.nullcontext():
-            nft_gate.down(config.policy)
+            rules.down(config.policy)
     except (StartError, KernelError) as error:
         log(str(error))
         return 1

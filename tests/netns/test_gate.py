@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from nft import gate as nft_gate
+from nft import rules
 from nft.gate import Gate
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy, PortRange, ServiceRule
@@ -406,7 +406,7 @@ def test_the_admins_own_rules_are_included(network, tmp_path, nft):
     custom.write_text("ip saddr 192.0.2.0/24 accept\n")
     with opened(custom=str(custom)):
         assert "ip saddr 192.0.2.0/24 accept" in nft("list chain inet safeip custom")
-    assert nft_gate.check(POLICY, str(custom)) == []
+    assert rules.check(POLICY, str(custom)) == []
 
 
 def test_own_rules_that_nft_refuses_are_left_out_aloud(network, tmp_path, nft):
@@ -418,7 +418,7 @@ def test_own_rules_that_nft_refuses_are_left_out_aloud(network, tmp_path, nft):
         assert "goto service-cloud" in nft("list table inet safeip")
         assert str(custom) in warnings[0]
         assert len(warnings) == 1
-    [problem] = nft_gate.check(POLICY, str(custom))
+    [problem] = rules.check(POLICY, str(custom))
     assert "syntax error" in problem
 
 
@@ -435,16 +435,16 @@ def test_a_table_that_does_not_fit_is_made_anew(network, nft):
 
 
 def test_check_changes_nothing(network, nft):
-    assert nft_gate.check(POLICY) == []
+    assert rules.check(POLICY) == []
     assert nft("list ruleset") == ""
 
 
 def test_down_takes_the_table_away_and_nothing_else(gate, nft):
     nft("table inet mine { chain c { accept\n}\n}")
-    nft_gate.down(POLICY)
+    rules.down(POLICY)
     assert "safeip" not in nft("list ruleset")
     assert "mine" in nft("list ruleset")
-    nft_gate.down(POLICY)  # twice does no harm
+    rules.down(POLICY)  # twice does no harm
 
 
 SETS = Policy({"cloud": CLOUD}, (), mode="sets", table="mine")
@@ -462,7 +462,7 @@ def test_in_the_admins_own_table_only_sets_are_kept(network, nft):
         assert "chain d" in table
         assert table.count("chain") == 1
         assert listed(gate, "blocked") == []
-    nft_gate.down(SETS)
+    rules.down(SETS)
     assert kernel(policy=SETS) == {}
     assert "chain d" in nft("list table inet mine")
 

@@ -292,7 +292,7 @@ def test_loading_the_rules_again_under_a_flow_loses_and_leaks_nothing(field):
     before = field.counts()
     with field.flow(VISITOR4, "192.0.2.11") as sent:
         for _ in range(200):
-            field.gateway.call(lambda: field.gate._load(field.gate._present()))
+            field.gateway.call(lambda: field.gate._load(field.gate._rules.present()))
         while min(sent.values()) < 20_000:
             pass
     arrived, accepted = (after - earlier for after, earlier in zip(field.counts(), before, strict=True))
