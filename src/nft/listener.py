@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from nft import netlink
+from nft.elements import elements
 from nft.netlink import Message
-from nft.netlink_sets import NetlinkSocket, elements
+from nft.netlink_sets import NetlinkSocket
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_ATTACH_FILTER = 26

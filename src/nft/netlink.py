@@ -65,6 +65,7 @@ _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port 
 _ATTRIBUTE = struct.Struct("=HH")
 _GENERIC = struct.Struct(">BBH")  # struct nfgenmsg: family, version, resource id
 HEADERS = _HEADER.size + _GENERIC.size
+_ENDS = _HEADER.size + 4  # an error or an end with its number
 
 
 class Received(NamedTuple):
@@ -111,16 +112,16 @@ def _raw(kind: int, flags: int, family: int, resource: int, sequence: int, body:
 
 
 def messages(datagram: bytes) -> Iterator[Received]:
-    """Take a datagram from the kernel apart. `error` is an errno, 0 for an acknowledgement."""
+    """Take a datagram from the kernel apart. `error` is an errno; an acknowledgement and a good end have 0."""
     view, offset = memoryview(datagram), 0
     while offset + _HEADER.size <= len(view):
         length, kind, _flags, sequence, port = _HEADER.unpack_from(view, offset)
         if length < _HEADER.size or offset + length > len(view):
             return
         error = family = 0
-        if kind == NLMSG_ERROR:
-            error = -struct.unpack_from("=i", view, offset + _HEADER.size)[0]
-        elif kind != NLMSG_DONE:
+        if kind in (NLMSG_ERROR, NLMSG_DONE):
+            error = -struct.unpack_from("=i", view, offset + _HEADER.size)[0] if length >= _ENDS else 0
+        else:
             family = view[offset + _HEADER.size]
         yield Received(kind, sequence, port, family, view[offset + HEADERS : offset + length], error)
         offset += (length + 3) & ~3

@@ -10,11 +10,11 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 
 from nft import netlink
+from nft.elements import counted, element, elements, steps
 from nft.netlink import Message
-from nft.sets import Add, Change, Element, Flush, KernelError, Remove, Replace
+from nft.sets import Change, Element, KernelError
 
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
@@ -23,8 +23,6 @@ _PER_MESSAGE = 300  # elements: an attribute has at most 64 KiB, an element at m
 _PER_READ = 200  # answers that fit the receive buffer with the kernel's overhead many times over
 _TRIES = 100
 _PAUSE_S = 0.001
-_TIMEOUT = netlink.attribute(netlink.ELEM_TIMEOUT, bytes(8))[:4]
-_EXPIRATION = netlink.attribute(netlink.ELEM_EXPIRATION, bytes(8))[:4]
 
 
 class NetlinkSocket:
@@ -102,7 +100,7 @@ class NetlinkSets:
     def dump(self, set_name: str) -> Iterator[list[Element]]:
         """See nft.sets.Sets. 300 elements at a time; each has a socket of its own, so others need not wait."""
         for part in self._dump(Message.GETSETELEM, netlink.text(netlink.LIST_SET, set_name)):
-            yield [element for message in part for element in elements(message.body)[1]]
+            yield [found for message in part for found in elements(message.body)[1]]
 
     def names(self, kind: Message) -> list[str]:
         """The names of the table's sets and maps (GETSET) or chains (GETCHAIN); none without a table."""
@@ -126,7 +124,7 @@ class NetlinkSets:
         for answer in self._ask(Message.GETOBJ, netlink.text(netlink.OBJ_NAME, name) + kind):
             for attribute, value in netlink.attributes(answer.body):
                 if attribute == netlink.OBJ_DATA:
-                    return _counted(value)
+                    return counted(value)
         return 0, 0
 
     def generation(self) -> int:
@@ -154,7 +152,7 @@ class NetlinkSets:
     def _transact(self, changes: Sequence[Change]) -> int:
         """Send one transaction; its error's number, 0 if it took effect."""
         messages = []
-        for kind, set_name, items in _steps(changes):
+        for kind, set_name, items in steps(changes):
             flags = netlink.CREATE if kind == Message.NEWSETELEM else 0
             for start in range(0, max(len(items), 1), _PER_MESSAGE):
                 part = items[start : start + _PER_MESSAGE]
@@ -179,7 +177,7 @@ class NetlinkSets:
     def _read(self, keys: list[tuple[str, bytes]]) -> list[Element | None]:
         requests, places = [], {}
         for place, (set_name, key) in enumerate(keys):
-            requests.append(self._element_message(Message.GETSETELEM, set_name, [_element(key)]))
+            requests.append(self._element_message(Message.GETSETELEM, set_name, [element(key)]))
             places[self._sequence] = place
         found: list[Element | None] = [None] * len(keys)
         self._socket.socket.send(b"".join(requests))
@@ -199,7 +197,8 @@ class NetlinkSets:
             reader.socket.send(netlink.message(kind, flags, self._family, 0, self._table + body))
             while not finished:
                 part = list(netlink.messages(reader.socket.recv(1 << 17)))
-                errors = [message.error for message in part if message.kind == netlink.NLMSG_ERROR]
+                # a set that goes in the middle is told with the end
+                errors = [message.error for message in part if message.error]
                 finished = bool(errors) or part[-1].kind == netlink.NLMSG_DONE
                 if errors:
                     raise KernelError(errors[0], f"listing: {os.strerror(errors[0])}")
@@ -209,91 +208,6 @@ class NetlinkSets:
                 self._readers.append(reader)
             else:  # there is more in it than anybody wants to read
                 reader.close()
-
-
-def elements(body: memoryview) -> tuple[str, list[Element]]:
-    """The set and the elements that a NEWSETELEM or DELSETELEM message names."""
-    set_name, items = "", memoryview(b"")
-    for kind, value in netlink.attributes(body):
-        if kind == netlink.LIST_SET:
-            set_name = netlink.name(value)
-        elif kind == netlink.LIST_ELEMENTS:
-            items = value
-    return set_name, [_parse(set_name, item) for _, item in netlink.attributes(items)]
-
-
-def _parse(set_name: str, item: memoryview) -> Element:
-    key, timeout, left, comment, packets, size = b"", None, None, "", 0, 0
-    for kind, value in netlink.attributes(item):
-        if kind == netlink.ELEM_KEY:
-            key = bytes(value[4:])
-        elif kind == netlink.ELEM_TIMEOUT:
-            timeout = netlink.number(value)
-        elif kind == netlink.ELEM_EXPIRATION:
-            left = netlink.number(value)
-        elif kind == netlink.ELEM_USERDATA and len(value) > 2 and value[0] == 0:
-            comment = netlink.name(value[2 : 2 + value[1]])
-        elif kind == netlink.ELEM_EXPR:
-            packets, size = _expression(value)
-    if timeout == 0 or left is None:
-        timeout = left = None
-    return Element(set_name, key, timeout, left, comment, packets, size)
-
-
-def _expression(value: memoryview) -> tuple[int, int]:
-    for kind, data in netlink.attributes(value):
-        if kind == netlink.EXPR_DATA:
-            return _counted(data)
-    return 0, 0
-
-
-def _counted(data: memoryview) -> tuple[int, int]:
-    counts = {kind: netlink.number(value) for kind, value in netlink.attributes(data)}
-    return counts.get(netlink.COUNTER_PACKETS, 0), counts.get(netlink.COUNTER_BYTES, 0)
-
-
-def _steps(changes: Sequence[Change]) -> Iterator[tuple[Message, str, list[bytes]]]:
-    """The messages of a transaction; changes of one kind in one set that follow each other share theirs."""
-    for (kind, set_name), run in groupby(changes, lambda change: (type(change), _set_of(change))):
-        if kind is Flush:
-            yield Message.DELSETELEM, set_name, []
-        elif kind is Remove:
-            keys = [change.key for change in run if isinstance(change, Remove)]
-            # what is deleted must be there: a short-lived element, unless the set holds one
-            yield Message.NEWSETELEM, set_name, [_element(key, 1000) for key in keys]
-            yield Message.DELSETELEM, set_name, [_element(key) for key in keys]
-        else:
-            added = [change.element for change in run if isinstance(change, Add | Replace)]
-            full = [_full(element) for element in added]
-            yield Message.NEWSETELEM, set_name, full
-            if kind is Replace:
-                yield Message.DELSETELEM, set_name, [_element(element.key) for element in added]
-                yield Message.NEWSETELEM, set_name, full
-
-
-def _set_of(change: Change) -> str:
-    return change.element.set if isinstance(change, Add | Replace) else change.set
-
-
-def _element(key: bytes, timeout_ms: int | None = None) -> bytes:
-    end = b"" if timeout_ms is None else _TIMEOUT + timeout_ms.to_bytes(8, "big")
-    return netlink.nested(netlink.LIST_ELEM, _key(key) + end)
-
-
-def _key(key: bytes) -> bytes:
-    return netlink.nested(netlink.ELEM_KEY, netlink.attribute(netlink.DATA_VALUE, key))
-
-
-def _full(element: Element) -> bytes:
-    if not element.timeout_ms or not element.left_ms or not 0 < element.left_ms <= element.timeout_ms:
-        raise ValueError(f"an element needs an end: {element}")  # 0 would be for ever
-    # the hot path of a restore, so the headers are ready made
-    body = _key(element.key) + _TIMEOUT + element.timeout_ms.to_bytes(8, "big")
-    body += _EXPIRATION + element.left_ms.to_bytes(8, "big")
-    if element.comment:
-        comment = element.comment.encode() + b"\0"
-        body += netlink.attribute(netlink.ELEM_USERDATA, bytes((0, len(comment))) + comment)
-    return netlink.nested(netlink.LIST_ELEM, body)
 
 
 def _flags(message: bytes) -> int:

@@ -197,3 +197,17 @@ def test_two_writers_do_not_disturb_each_other(sets, network):
             thread.join()
     assert not failures
     assert len(held(sets)) == 14
+
+
+def test_a_set_that_goes_while_it_is_read_is_told(network, nft):
+    nft(TABLE)
+    with contextlib.closing(NetlinkSets("inet", "t")) as sets:
+        sets.commit([Add(given(str(ip_address(0xCB007100 + number)))) for number in range(3000)])
+        reading = sets.dump("a4")
+        assert next(reading)
+        nft("flush ruleset")
+        with pytest.raises(KernelError):
+            list(reading)
+        nft(TABLE)
+        sets.commit([Add(given())])  # and nothing of it is left over for the next reader
+        assert list(held(sets)) == [key("203.0.113.7")]

@@ -1,0 +1,98 @@
+"""Elements and transactions as bytes of nf_tables, built and taken apart. No sockets here."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from nft import netlink
+from nft.netlink import Message
+from nft.sets import Add, Change, Element, Flush, Remove, Replace
+
+_TIMEOUT = netlink.attribute(netlink.ELEM_TIMEOUT, bytes(8))[:4]
+_EXPIRATION = netlink.attribute(netlink.ELEM_EXPIRATION, bytes(8))[:4]
+
+
+def elements(body: memoryview) -> tuple[str, list[Element]]:
+    """The set and the elements that a NEWSETELEM or DELSETELEM message names."""
+    set_name, items = "", memoryview(b"")
+    for kind, value in netlink.attributes(body):
+        if kind == netlink.LIST_SET:
+            set_name = netlink.name(value)
+        elif kind == netlink.LIST_ELEMENTS:
+            items = value
+    return set_name, [_parse(set_name, item) for _, item in netlink.attributes(items)]
+
+
+def _parse(set_name: str, item: memoryview) -> Element:
+    key, timeout, left, comment, packets, size = b"", None, None, "", 0, 0
+    for kind, value in netlink.attributes(item):
+        if kind == netlink.ELEM_KEY:
+            key = bytes(value[4:])
+        elif kind == netlink.ELEM_TIMEOUT:
+            timeout = netlink.number(value)
+        elif kind == netlink.ELEM_EXPIRATION:
+            left = netlink.number(value)
+        elif kind == netlink.ELEM_USERDATA and len(value) > 2 and value[0] == 0:
+            comment = netlink.name(value[2 : 2 + value[1]])
+        elif kind == netlink.ELEM_EXPR:
+            packets, size = _expression(value)
+    if timeout == 0 or left is None:
+        timeout = left = None
+    return Element(set_name, key, timeout, left, comment, packets, size)
+
+
+def _expression(value: memoryview) -> tuple[int, int]:
+    for kind, data in netlink.attributes(value):
+        if kind == netlink.EXPR_DATA:
+            return counted(data)
+    return 0, 0
+
+
+def counted(data: memoryview) -> tuple[int, int]:
+    """Packets and bytes of a counter."""
+    counts = {kind: netlink.number(value) for kind, value in netlink.attributes(data)}
+    return counts.get(netlink.COUNTER_PACKETS, 0), counts.get(netlink.COUNTER_BYTES, 0)
+
+
+def steps(changes: Sequence[Change]) -> Iterator[tuple[Message, str, list[bytes]]]:
+    """The messages of a transaction; changes of one kind in one set that follow each other share theirs."""
+    for (kind, set_name), run in groupby(changes, lambda change: (type(change), _set_of(change))):
+        if kind is Flush:
+            yield Message.DELSETELEM, set_name, []
+        elif kind is Remove:
+            keys = [change.key for change in run if isinstance(change, Remove)]
+            # what is deleted must be there: a short-lived element, unless the set holds one
+            yield Message.NEWSETELEM, set_name, [element(key, 1000) for key in keys]
+            yield Message.DELSETELEM, set_name, [element(key) for key in keys]
+        else:
+            added = [change.element for change in run if isinstance(change, Add | Replace)]
+            full = [_full(put) for put in added]
+            yield Message.NEWSETELEM, set_name, full
+            if kind is Replace:
+                yield Message.DELSETELEM, set_name, [element(put.key) for put in added]
+                yield Message.NEWSETELEM, set_name, full
+
+
+def _set_of(change: Change) -> str:
+    return change.element.set if isinstance(change, Add | Replace) else change.set
+
+
+def element(key: bytes, timeout_ms: int | None = None) -> bytes:
+    """An element that is named by its key, or put without anything but an end."""
+    end = b"" if timeout_ms is None else _TIMEOUT + timeout_ms.to_bytes(8, "big")
+    return netlink.nested(netlink.LIST_ELEM, _key(key) + end)
+
+
+def _key(key: bytes) -> bytes:
+    return netlink.nested(netlink.ELEM_KEY, netlink.attribute(netlink.DATA_VALUE, key))
+
+
+def _full(element: Element) -> bytes:
+    if not element.timeout_ms or not element.left_ms or not 0 < element.left_ms <= element.timeout_ms:
+        raise ValueError(f"an element needs an end: {element}")  # 0 would be for ever
+    # the hot path of a restore, so the headers are ready made
+    body = _key(element.key) + _TIMEOUT + element.timeout_ms.to_bytes(8, "big")
+    body += _EXPIRATION + element.left_ms.to_bytes(8, "big")
+    if element.comment:
+        comment = element.comment.encode() + b"\0"
+        body += netlink.attribute(netlink.ELEM_USERDATA, bytes((0, len(comment))) + comment)
+    return netlink.nested(netlink.LIST_ELEM, body)
