@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 
 from access.gate import Grant
-from access.inputs import BadInput, check_label
+from access.inputs import BadInput, check_duration, check_label
 from access.moment import moment_text
 from portal.api_input import Input
 from portal.site import Site
@@ -62,12 +62,11 @@ class _GateApi:
         if service is None:
             raise self._unknown_service(name)
         address = body.need_address("address", self._prefix)
-        duration_s = body.take_duration("for") or service.default_duration_s
+        chosen_s = body.take_duration("for")
         note_text = body.take_text("note")
         note = check_label(note_text, "note") if note_text else ""
         body.end()
-        if duration_s > service.max_duration_s:
-            raise BadInput("for", f"is above the maximum of {name}, {service.max_duration_s} seconds")
+        duration_s = check_duration(chosen_s, (name,), self._site.settings.services) or service.default_duration_s
         grants = await self._site.gate.grant({name: duration_s}, address, holder=HOLDER, note=note)
         self._record("granted", holder=HOLDER, note=note or None, address=str(address), services=[name])
         return self._grants(grants, status=201)
