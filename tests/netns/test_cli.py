@@ -377,9 +377,9 @@ def test_following_history_shows_what_happens_and_ends_cleanly_on_an_interrupt(
     gateway.cli("grant", "cloud", gateway.second.ipv4)
     out, err = tmp_path / "out", tmp_path / "err"
     with gateway.host.entered(), out.open("wb") as stdout, err.open("wb") as stderr:
-        follower = subprocess.Popen(
-            [PROGRAM, "--config", gateway.config, "history", "--follow", "--last", "1", *style], stdout=stdout, stderr=stderr
-        )
+        # env: the tests themselves may run where interrupts are ignored, as in a shell's background
+        command = ["env", "--default-signal=INT", PROGRAM, "--config", gateway.config, "history", "--follow"]
+        follower = subprocess.Popen([*command, "--last", "1", *style], stdout=stdout, stderr=stderr)
     try:
         wait_for("what was", lambda: len(out.read_text("utf-8").splitlines()) == 1)
         gateway.cli("grant", "films", gateway.visitor.ipv4, "--note", "now")
