@@ -159,6 +159,34 @@ def test_answers_that_nobody_takes_fill_no_memory(attacker):
     assert grown_mib < 16
 
 
+def test_a_long_list_holds_up_no_grant(attacker):
+    """Lists come in parts, from the book; whoever asks for a grant in the middle is answered in the middle."""
+    for number in range(499):
+        attacker.grant(address=str(ip_address(0xCB000000 + number)))
+    attacker.send({"id": 9001, "verb": "list", "of": "grants", **NOTHING})
+    first = json.loads(attacker.lines.readline())
+    assert len(first["part"]) < 499
+    together = [
+        {"id": 9002, "verb": "list", "of": "grants", **NOTHING},
+        {"id": 9003, "verb": "grant", "services": {"cloud": HOUR}, "address": "198.51.100.1", "holder": "cli",
+         "note": "", "addresses": None},
+    ]  # fmt: skip
+    attacker.send(b"".join(json.dumps(request).encode() + b"\n" for request in together))
+    order, listed = [], {9001: len(first["part"]), 9002: 0}
+    while set(order) != {9001, 9002, 9003}:
+        line = attacker.lines.readline()
+        assert len(line) <= 64 * 1024
+        answer = json.loads(line)
+        if "part" in answer:
+            listed[answer["id"]] += len(answer["part"])
+        else:
+            assert "ok" in answer
+            order.append(answer["id"])
+    assert order.index(9003) < order.index(9002)
+    assert listed[9001] >= 499
+    assert listed[9002] >= 499
+
+
 def test_a_million_bytes_of_noise_widen_nothing(attacker, nft):
     """Requests with a few bytes changed are answered, refused, or end the gate; the rules never change."""
     rules = nft("list chain inet safeip gate") + nft("list chain inet safeip service-cloud")
