@@ -51,15 +51,7 @@ class LinkPage:
 
     async def show(self, request: web.Request) -> web.Response:
         """The page with its form. Grants nothing, whoever fetches it and however often."""
-        visitor = self._site.visitor(request)
-        token = _token(request)
-        try:
-            view = await self._site.access.opening.look(token, visitor.address)
-        except Refused as refused:
-            raise _problem(refused) from None
-        if visitor.trusted:
-            return self._always_open(request, view)
-        return self._form(request, token, visitor, view)
+        return await self._page(request, _token(request), self._site.visitor(request))
 
     async def open(self, request: web.Request) -> web.Response:
         """Open the link for the visitor, if the form is our own."""
@@ -68,33 +60,35 @@ class LinkPage:
         form = await _read_form(request)
         nonce = self._site.browsers.nonce(request.headers.get("Cookie", ""))
         if not from_own_page(request.headers, self._origins):
-            return await self._again(request, token, visitor, "foreign-form")
+            return await self._page(request, token, visitor, "foreign-form")
         if not self._site.browsers.holds(form.token, token, nonce):
-            return await self._again(request, token, visitor, "old-form")
+            return await self._page(request, token, visitor, "old-form")
         if visitor.trusted:
-            return await self.show(request)
+            return await self._page(request, token, visitor)
         try:
             opened = await self._site.access.opening.open(token, visitor.address, form.pin)
         except Refused as refused:
             if refused.reason in {Reason.PIN_NEEDED, Reason.PIN_WRONG}:
-                return await self._again(request, token, visitor, refused.reason.value)
+                return await self._page(request, token, visitor, refused.reason.value)
             if refused.reason is Reason.TRUSTED:
-                return await self._again(request, token, Visitor(visitor.address, trusted=True), "")
+                return await self._page(request, token, Visitor(visitor.address, trusted=True))
             raise _problem(refused) from None
         return self._opened(request, opened)
 
-    async def _again(self, request: web.Request, token: str, visitor: Visitor, notice: str) -> web.Response:
-        """The page once more, with a fresh form and what was wrong with the one that came."""
+    async def _page(
+        self, request: web.Request, token: str, visitor: Visitor, notice: str = ""
+    ) -> web.Response:
+        """The page with a fresh form, and with what was wrong with the one that came."""
         try:
             view = await self._site.access.opening.look(token, visitor.address)
         except Refused as refused:
             raise _problem(refused) from None
         if visitor.trusted:
             return self._always_open(request, view)
-        return self._form(request, token, visitor, view, notice=notice)
+        return self._form(request, token, visitor, view, notice)
 
     def _form(
-        self, request: web.Request, token: str, visitor: Visitor, view: View, *, notice: str = ""
+        self, request: web.Request, token: str, visitor: Visitor, view: View, notice: str
     ) -> web.Response:
         browsers, now = self._site.browsers, self._site.clock()
         nonce, cookie = browsers.nonce(request.headers.get("Cookie", "")), None
