@@ -29,8 +29,7 @@ class Account:
 def portal_account() -> Account:
     """The daemon's own user under systemd; started as root, `safeip` where it exists, else `nobody`."""
     if os.geteuid() != 0:
-        user = pwd.getpwuid(os.geteuid())
-        return Account(user.pw_name, os.geteuid(), os.getegid())
+        return Account(str(os.geteuid()), os.geteuid(), os.getegid())
     for name in ("safeip", "nobody"):
         try:
             user = pwd.getpwnam(name)

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -15,6 +16,7 @@ from lab.gateway import Gateway
 from lab.process import ended, wait_for
 
 NET_ADMIN = 1 << 12
+ROOT = Path(__file__).parents[2]
 _libc = ctypes.CDLL(None, use_errno=True)
 PIDFD_GETFD = 438  # the same number on every architecture that has it
 
@@ -299,16 +301,44 @@ def test_down_opens_everything_but_not_behind_a_daemons_back(gateway):
     assert gateway.stranger.reaches("http://home.test/")
 
 
+def copied(tree: Path) -> Path:
+    """The program in another place, as an installation has it."""
+    for name in ("bin", "src", "nft", "templates", "static", "locale"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tree
+
+
+def test_without_root_the_gate_needs_one_capability_and_the_portal_gets_none(stopped):
+    """As a systemd unit has it: a user of its own with ambient CAP_NET_ADMIN (capabilities(7))."""
+    tree, user = copied(stopped.directory / "program"), 54321
+    for directory in (stopped.state, stopped.runtime):
+        directory.mkdir(mode=0o700)
+        os.chown(directory, user, user)
+    process = stopped.host.start(
+        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all,+net_admin",
+        "--ambient-caps=-all,+net_admin", "--bounding-set=-all,+net_admin",
+        str(tree / "bin/safeip"), "--config", str(stopped.config), "run", log=stopped.log,
+    )  # fmt: skip
+    wait_for("the daemon's start", lambda: process.poll() is not None or stopped.healthy(), 20)
+    assert process.poll() is None, process.tail()
+    gate = status(process.pid)
+    assert int(gate["CapEff"], 16) == int(gate["CapAmb"], 16) == NET_ADMIN
+    [portal] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    theirs = status(int(portal))
+    assert {theirs[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+    assert theirs["NoNewPrivs"] == "1"
+    assert theirs["Uid"].split() == [str(user)] * 4
+    assert listening(process.pid) == []
+    assert stopped.visitor.open_link(stopped.add_link()).status == 200
+    assert stopped.visitor.reaches("http://home.test/")
+    assert process.stop() == 0
+
+
 def test_the_daemon_starts_where_its_user_cannot_read_the_way_to_the_program(stopped, tmp_path):
     """A checkout under /root: the portal's user cannot enter the directories above it."""
-    import shutil
-
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    tree = closed / "safeip"
-    root = Path(__file__).parents[2]
-    for name in ("bin", "src", "nft", "templates", "static", "locale"):
-        shutil.copytree(root / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    tree = copied(closed / "safeip")
     process = stopped.host.start(str(tree / "bin/safeip"), "--config", str(stopped.config), "run", log=stopped.log)
     wait_for("the daemon's start", lambda: process.poll() is not None or stopped.healthy(), 20)
     assert process.poll() is None, process.tail()
