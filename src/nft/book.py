@@ -4,6 +4,9 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+BANS = ("banned4", "banned6")
+"""The sets that hold bans; every other holds grants."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -60,9 +63,13 @@ class Book:
                 del self._holders[entry.holder]
         return entry
 
-    def count(self, set_name: str) -> int:
-        """How many entries a set has."""
-        return len(self._sets.get(set_name, {}))
+    def count(self, *set_names: str) -> int:
+        """How many entries some sets have."""
+        return sum(len(self._sets.get(name, ())) for name in set_names)
+
+    def grants(self) -> int:
+        """How many entries are no bans."""
+        return self._size - self.count(*BANS)
 
     def __iter__(self) -> Iterator[Entry]:
         for entries in self._sets.values():

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from nft import checks, listing, render
-from nft.book import Book, Entry
+from nft.book import BANS, Book, Entry
 from nft.listener import Heard, Listener
 from nft.listing import now_ms
-from nft.netlink import Message
 from nft.netlink_sets import NetlinkSets
 from nft.plan import Plan, element, grants
 from nft.policy import Policy
@@ -40,7 +39,7 @@ class Gate:
         self._listener = Listener(policy.family, policy.table, self._sets.port)
         self._names = set(render.service_sets(policy))
         if policy.mode == "table":
-            self._names |= {"banned4", "banned6"}
+            self._names |= set(BANS)
         self._repairs = 0
         self._events: list[Event] = []
 
@@ -60,7 +59,7 @@ class Gate:
         Takes some seconds for 100,000 grants. Raises KernelError with nft's words.
         """
         now, changes = now_ms(), list[Change]()
-        for name in self._names & set(self._sets.names(Message.GETSET)):
+        for name in self._names & set(self._rules.present().sets):
             for found in whole(self._sets, name).values():
                 if (change := self._adopt(found, now)) is not None:
                     changes.append(change)
@@ -104,7 +103,7 @@ class Gate:
                 chosen = grants(self._policy, self._book, request.service, key, request.holder)
                 return listing.grants(self._sets, self._policy, chosen)
             case "banned":
-                bans = self._book.of_set("banned4") + self._book.of_set("banned6")
+                bans = [entry for name in BANS for entry in self._book.of_set(name)]
                 return listing.banned(self._sets, self._policy, bans)
             case "blocked":
                 return listing.blocked(self._sets, self._policy) if self._policy.mode == "table" else iter(())
@@ -160,7 +159,7 @@ class Gate:
             self._restore(lost)
             self._repairs += 1
             took_ms = round((time.monotonic() - started) * 1000, 1)
-            self._events.append({"event": "repaired", "grants": self._grants(), "ms": took_ms})
+            self._events.append({"event": "repaired", "grants": self._book.grants(), "ms": took_ms})
         self._take_over([place for place in heard.touched if place[0] in self._names - lost])
 
     def _load(self, present: render.Present) -> None:
@@ -218,19 +217,16 @@ class Gate:
 
     def _apply(self, plan: Plan, request: Grant | Revoke | Ban) -> Answer:
         answer: Answer = {}
-
-        def decide() -> None:
-            match request:
-                case Grant():
-                    granted, left = plan.grant(request)
-                    answer.update(grants=listing.show(self._policy, granted), left=left)
-                case Revoke():
-                    answer.update(revoked=plan.revoke(request))
-                case Ban():
-                    plan.ban(request)
-
         try:
-            plan.alone(decide)
+            with plan.alone():
+                match request:
+                    case Grant():
+                        granted, left = plan.grant(request)
+                        answer = {"grants": listing.show(self._policy, granted), "left": left}
+                    case Revoke():
+                        answer = {"revoked": plan.revoke(request)}
+                    case Ban():
+                        plan.ban(request)
         except checks.Refusal as refusal:
             return _refusal(request, refusal.code, str(refusal))
         return {"id": request.id, "ok": answer}
@@ -240,26 +236,23 @@ class Gate:
         return {
             "mode": self._policy.mode,
             "table": f"{self._policy.family} {self._policy.table}",
-            "grants": self._grants(),
+            "grants": self._book.grants(),
             "repairs": self._repairs,
             "closed_packets": packets,
             "closed_bytes": size,
             "services": {
                 name: {
-                    "grants": self._book.count(f"{name}4") + self._book.count(f"{name}6"),
+                    "grants": self._book.count(f"{name}4", f"{name}6"),
                     "ports": [str(port) for port in rule.ports],
                 }
                 for name, rule in self._policy.services.items()
             },
         }
 
-    def _grants(self) -> int:
-        return len(self._book) - self._book.count("banned4") - self._book.count("banned6")
-
     def _tell_of(self, name: str, entry: Entry) -> None:
         if len(self._events) >= _EVENTS:
             return
-        if entry.set in ("banned4", "banned6"):
+        if entry.set in BANS:
             address = checks.address(self._policy, entry.key)
             self._events.append({"event": name.replace("grant", "ban"), "address": address})
         else:

@@ -61,6 +61,7 @@ class NetlinkSets:
 
     def __init__(self, family: str, table: str) -> None:
         self._family = netlink.FAMILIES[family]
+        self._name = table
         self._table = netlink.text(netlink.TABLE, table)
         self._socket = NetlinkSocket()
         # Sockets for dumps, kept: closing one waits, 20 ms and more, for what earlier transactions left
@@ -111,7 +112,7 @@ class NetlinkSets:
                 for message in part:
                     values = dict(netlink.attributes(message.body))
                     # before Linux 6.5 a dump of chains does not mind the table that it was asked for
-                    if bytes(values[netlink.TABLE]) == self._table[4 : 4 + len(values[netlink.TABLE])]:
+                    if netlink.name(values[netlink.TABLE]) == self._name:
                         found.append(netlink.name(values[attribute]))
         except KernelError as error:
             if error.errno != errno.ENOENT:
@@ -151,18 +152,20 @@ class NetlinkSets:
 
     def _transact(self, changes: Sequence[Change]) -> int:
         """Send one transaction; its error's number, 0 if it took effect."""
-        messages = []
-        for kind, set_name, items in steps(changes):
-            flags = netlink.CREATE if kind == Message.NEWSETELEM else 0
-            for start in range(0, max(len(items), 1), _PER_MESSAGE):
-                part = items[start : start + _PER_MESSAGE]
-                messages.append(self._element_message(kind, set_name, part, flags))
-        if not messages:
+        pieces = [
+            (kind, set_name, items[start : start + _PER_MESSAGE])
+            for kind, set_name, items in steps(changes)
+            for start in range(0, max(len(items), 1), _PER_MESSAGE)
+        ]
+        if not pieces:
             return 0
+        messages = []
+        for number, (kind, set_name, part) in enumerate(pieces, 1):
+            flags = netlink.CREATE if kind == Message.NEWSETELEM else 0
+            if number == len(pieces):  # an error of any other is told all the same
+                flags |= netlink.ACK
+            messages.append(self._element_message(kind, set_name, part, flags))
         last = self._sequence
-        # only the last message asks to be acknowledged; an error of any other is told all the same
-        header = struct.pack("=H", netlink.REQUEST | netlink.ACK | _flags(messages[-1]))
-        messages[-1] = messages[-1][:6] + header + messages[-1][8:]
         try:
             self._socket.socket.send(netlink.batch(messages, 0))
         except OSError as error:
@@ -208,8 +211,3 @@ class NetlinkSets:
                 self._readers.append(reader)
             else:  # there is more in it than anybody wants to read
                 reader.close()
-
-
-def _flags(message: bytes) -> int:
-    flags: int = struct.unpack_from("=H", message, 6)[0]
-    return flags

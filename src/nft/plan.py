@@ -1,9 +1,10 @@
 """One transaction in the making: requests change the book at once, the kernel in one commit, or neither."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 
 from nft import checks
-from nft.book import Book, Entry
+from nft.book import BANS, Book, Entry
 from nft.policy import Policy
 from nft.sets import Change, Element, Remove, Replace
 from nft.wire import Ban, Grant, Revoke
@@ -18,11 +19,12 @@ class Plan:
         self._now_ms = now_ms
         self._before: list[tuple[str, bytes, Entry | None]] = []
 
-    def alone(self, decide: Callable[[], object]) -> None:
-        """Run one request's part; a refusal undoes what it did so far and is raised again."""
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Around one request's part: a refusal undoes what it did so far and goes on to the caller."""
         mark = len(self._before)
         try:
-            decide()
+            yield
         except checks.Refusal:
             self.undo(mark)
             raise
@@ -64,7 +66,7 @@ class Plan:
             checks.duration(checks.service(self._policy, name), seconds)
             end_ms = self._now_ms + seconds * 1000
             held = self._book.get(f"{name}{family}", key)
-            if held is None and len(self._book) - self._bans() >= self._policy.max_grants:
+            if held is None and self._book.grants() >= self._policy.max_grants:
                 raise checks.Refusal("too-many", f"{self._policy.max_grants} grants are open, the most allowed")
             if held is None or held.end_ms < end_ms:
                 held = Entry(f"{name}{family}", key, request.holder, request.note, end_ms, seconds * 1000)
@@ -87,14 +89,14 @@ class Plan:
         """Ban an address or lift its ban. Raises checks.Refusal."""
         key = checks.key(self._policy, request.address)
         checks.ban_duration(request.duration_s)
-        name = "banned4" if len(key) == 4 else "banned6"
+        name = BANS[0] if len(key) == 4 else BANS[1]
         held = self._book.get(name, key)
         if request.duration_s == 0:
             if held is not None:
                 self._take(held)
             return
         checks.open_to(self._policy, key)
-        if held is None and self._bans() >= self._policy.max_grants:
+        if held is None and self._book.count(*BANS) >= self._policy.max_grants:
             raise checks.Refusal("too-many", f"{self._policy.max_grants} bans hold, the most allowed")
         end_ms = self._now_ms + request.duration_s * 1000
         if held is None or held.end_ms < end_ms:
@@ -110,9 +112,6 @@ class Plan:
             if entry.key in leaving:
                 self._take(entry)
         return [checks.address(self._policy, key) for key in oldest_first if key in leaving]
-
-    def _bans(self) -> int:
-        return self._book.count("banned4") + self._book.count("banned6")
 
     def _put(self, entry: Entry) -> None:
         self._before.append((entry.set, entry.key, self._book.get(entry.set, entry.key)))
