@@ -22,13 +22,10 @@ class Home:
             grants = await self._site.gate.grants(address=visitor.address)
         except GateUnavailable:
             raise Problem("gate-unavailable", 503) from None
-        longest: dict[str, int] = {}
-        for grant in grants:
-            longest[grant.service] = max(grant.remaining_ms, longest.get(grant.service, 0))
         opens = [
-            Opens(service, span(remaining_ms // 1000), moment(now + remaining_ms / 1000, now))
-            for name, remaining_ms in longest.items()
-            if (service := self._site.settings.services.get(name)) is not None
+            Opens(service, span(grant.remaining_ms // 1000), moment(now + grant.remaining_ms / 1000, now))
+            for grant in grants  # one for each service
+            if (service := self._site.settings.services.get(grant.service)) is not None
         ]
         return self._site.pages.answer(
             request, "home.html", opens=opens, trusted=visitor.trusted, address=str(visitor.address)
