@@ -1,6 +1,5 @@
-"""What every bench needs: medians, and a table to print."""
+"""What every bench needs: a stopwatch, and a table to print."""
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -10,10 +9,6 @@ def microseconds(action: Callable[[], object]) -> float:
     begin = time.perf_counter()
     action()
     return (time.perf_counter() - begin) * 1e6
-
-
-def median(values: Sequence[float]) -> float:
-    return statistics.median(values)
 
 
 def shown(us: float) -> str:

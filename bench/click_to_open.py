@@ -10,9 +10,10 @@ import json
 import re
 import socket
 import time
+from statistics import median
 from urllib.parse import urlencode, urlsplit
 
-from bench._figures import median, shown, table
+from bench._figures import shown, table
 from lab.gateway import GATEWAY4, Gateway
 from lab.process import wait_for
 from nft.netlink_sets import NetlinkSets

@@ -4,8 +4,9 @@ import contextlib
 import os
 import socket
 import time
+from statistics import median
 
-from bench._figures import median, shown, table
+from bench._figures import shown, table
 from lab.net import Namespace
 from nft.bindings import Bindings
 from nft.gate import Gate

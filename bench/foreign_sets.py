@@ -3,8 +3,9 @@
 import contextlib
 from collections.abc import Callable
 from ipaddress import ip_address
+from statistics import median
 
-from bench._figures import median, microseconds, shown, table
+from bench._figures import microseconds, shown, table
 from lab.net import Namespace
 from nft.bindings import Bindings, BindingsSets
 from nft.gate import Gate
