@@ -14,6 +14,7 @@ from safeip.control import Control, ControlError
 
 Options = argparse.Namespace
 _Json = dict[str, Any]
+_Row = tuple[object, ...]
 
 
 def do(options: Options) -> int:
@@ -31,19 +32,28 @@ def do(options: Options) -> int:
     return 0
 
 
+def _list(
+    found: list[_Json], options: Options, headings: tuple[str, ...], row: Callable[[_Json], _Row], *, empty: str
+) -> None:
+    """What the daemon listed, as JSON or as a table with a row for each."""
+    if options.json:
+        output.print_json(found)
+    else:
+        output.print_table(headings, [row(item) for item in found], empty=empty)
+
+
 def _status(control: Control, options: Options) -> None:
     status: _Json = control.ask("GET", "/status")
     if options.json:
         output.print_json(status)
         return
-    for name, value in (
+    output.print_fields(
         ("portal", status["url"]),
         ("table", f"{status['table']} (mode {status['mode']}), put back {output.plural(status['repairs'], 'time')}"),
         ("grants", output.count(status["grants"])),
         ("links", f"{output.count(status['links']['all'])}, of which open: {output.count(status['links']['open'])}"),
         ("blocked", f"{output.plural(status['closed_packets'], 'packet')}, {output.size(status['closed_bytes'])}"),
-    ):
-        print(f"{name + ':':<9}{output.clean(value)}")
+    )
     print()
     services = [
         (name, service["title"], ", ".join(service["ports"]), service["grants"])
@@ -59,16 +69,11 @@ def _grant(control: Control, options: Options) -> None:
 
 
 def _grants(control: Control, options: Options) -> None:
-    grants: list[_Json] = control.ask("GET", "/grants")
-    if options.json:
-        output.print_json(grants)
-        return
-    rows = [
-        (grant["service"], grant["address"], _end(grant), grant["holder"], output.size(grant["bytes"]), grant["note"])
-        for grant in grants
-    ]
+    def row(grant: _Json) -> _Row:
+        return grant["service"], grant["address"], _end(grant), grant["holder"], output.size(grant["bytes"]), grant["note"]
+
     headings = ("SERVICE", "ADDRESS", "UNTIL", "HOLDER", "TRAFFIC", "NOTE")
-    output.print_table(headings, rows, empty="Nobody is in.")
+    _list(control.ask("GET", "/grants"), options, headings, row, empty="Nobody is in.")
 
 
 def _end(grant: _Json) -> str:
@@ -117,18 +122,14 @@ def _print_url(link: _Json, options: Options) -> None:
 
 
 def _link_list(control: Control, options: Options) -> None:
-    links: list[_Json] = control.ask("GET", "/links")
-    if options.json:
-        output.print_json(links)
-        return
-    rows = [
-        (
+    def row(link: _Json) -> _Row:
+        return (
             link["id"], link["label"], ", ".join(link["services"]), link["state"], _used(link),
             output.local(link["last_used_at"]) or "never", output.local(link["expires_at"]) or "never",
-        )
-        for link in links
-    ]  # fmt: skip
-    output.print_table(("ID", "LABEL", "SERVICES", "STATE", "USED", "LAST USED", "EXPIRES"), rows, empty="No links.")
+        )  # fmt: skip
+
+    headings = ("ID", "LABEL", "SERVICES", "STATE", "USED", "LAST USED", "EXPIRES")
+    _list(control.ask("GET", "/links"), options, headings, row, empty="No links.")
 
 
 def _used(link: _Json) -> str:
@@ -140,7 +141,7 @@ def _link_show(control: Control, options: Options) -> None:
     if options.json:
         output.print_json(link)
     else:
-        for name, value in (
+        output.print_fields(
             ("id", link["id"]),
             ("label", link["label"]),
             ("url", link["url"]),
@@ -154,8 +155,7 @@ def _link_show(control: Control, options: Options) -> None:
             ("leads to", link["to"] or "the first service with a url"),
             ("created", output.local(link["created_at"])),
             ("expires", output.local(link["expires_at"]) or "never"),
-        ):
-            print(f"{name + ':':<11}{output.clean(value)}")
+        )
     if options.qr:
         output.print_qr(link["url"])
 
@@ -180,18 +180,16 @@ def _link(options: Options) -> str:
 
 def _blocked(control: Control, options: Options) -> None:
     blocked: list[_Json] = control.ask("GET", "/blocked")
-    if options.json:
-        output.print_json(blocked)
-        return
     now = datetime.now(UTC)
-    rows = [
-        (
-            row["address"], f"{row['protocol']}/{row['port']}", row["packets"], output.size(row["bytes"]),
-            f"{output.span((now - datetime.fromisoformat(row['last_at'])).total_seconds())} ago",
-        )
-        for row in blocked
-    ]  # fmt: skip
-    output.print_table(("ADDRESS", "PORT", "PACKETS", "BYTES", "LAST"), rows, empty="Nobody knocked in the last day.")
+
+    def row(knock: _Json) -> _Row:
+        return (
+            knock["address"], f"{knock['protocol']}/{knock['port']}", knock["packets"], output.size(knock["bytes"]),
+            f"{output.span((now - datetime.fromisoformat(knock['last_at'])).total_seconds())} ago",
+        )  # fmt: skip
+
+    headings = ("ADDRESS", "PORT", "PACKETS", "BYTES", "LAST")
+    _list(blocked, options, headings, row, empty="Nobody knocked in the last day.")
 
 
 def _ban(control: Control, options: Options) -> None:
@@ -205,12 +203,10 @@ def _unban(control: Control, options: Options) -> None:
 
 
 def _bans(control: Control, options: Options) -> None:
-    banned: list[_Json] = control.ask("GET", "/banned")
-    if options.json:
-        output.print_json(banned)
-        return
-    rows = [(row["address"], _end(row), row["packets"]) for row in banned]
-    output.print_table(("ADDRESS", "UNTIL", "PACKETS"), rows, empty="Nobody is banned.")
+    def row(ban: _Json) -> _Row:
+        return ban["address"], _end(ban), ban["packets"]
+
+    _list(control.ask("GET", "/banned"), options, ("ADDRESS", "UNTIL", "PACKETS"), row, empty="Nobody is banned.")
 
 
 def _history(control: Control, options: Options) -> None:

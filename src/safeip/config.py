@@ -17,7 +17,6 @@ from safeip.config_services import read_services
 from safeip.problem import ConfigError, Problem, WrongValueError, shown
 from safeip.section import Report, Section
 
-DEFAULT_PATH = "/etc/safeip/safeip.toml"
 DEFAULT_RUNTIME_DIR = "/run/safeip"
 CONTROL_SOCKET = "control.sock"  # in runtime_dir
 _DEFAULT_STATE_DIR = "/var/lib/safeip"

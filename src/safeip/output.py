@@ -23,6 +23,13 @@ def print_json_line(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
+def print_fields(*fields: tuple[str, object]) -> None:
+    """Names and values, one a line, the values aligned."""
+    width = max(len(name) for name, _ in fields) + 2
+    for name, value in fields:
+        print(f"{name + ':':<{width}}{clean(value)}")
+
+
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
     """Aligned columns under headings, numbers to the right; without rows the sentence `empty`."""
     if not rows:
