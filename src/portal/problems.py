@@ -21,6 +21,7 @@ class Middleware(Protocol):
     def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
         """The answer."""
 
+
 _BY_STATUS = {
     400: "bad-form",
     404: "not-found",
@@ -32,14 +33,26 @@ _BY_STATUS = {
 
 
 class Problem(Exception):
-    """An answer other than what was asked for. `name` is one that templates/problem.html knows."""
+    """An answer other than what was asked for. `name` is one that templates/problem.html knows.
 
-    def __init__(self, name: str, status: int, *, detail: str = "", retry_after_s: int | None = None) -> None:
+    `back`: the page to begin anew from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        status: int,
+        *,
+        detail: str = "",
+        retry_after_s: int | None = None,
+        back: str | None = None,
+    ) -> None:
         super().__init__(name)
         self.name = name
         self.status = status
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.back = back
 
 
 def problem_pages(pages: Pages) -> Middleware:
@@ -54,6 +67,7 @@ def problem_pages(pages: Pages) -> Middleware:
             headers=headers,
             problem=problem.name,
             detail=problem.detail,
+            back=problem.back,
             minutes=max(1, -(-(problem.retry_after_s or 0) // 60)),
         )
 

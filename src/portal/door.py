@@ -1,0 +1,171 @@
+"""The one door: every route of the public pages says who may pass, and every form is checked before it acts."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, overload
+
+from aiohttp import web
+
+from portal.caller import Caller, Callers
+from portal.form import Fields, Form, read_form
+from portal.problems import Problem
+from portal.same_site import from_own_page
+from portal.site import Site
+
+Who = Literal["anyone", "person", "admin"]
+Response = Awaitable[web.StreamResponse]
+Why = Literal["foreign-form", "old-form"]
+
+_NO_FIELDS = Fields()
+# What a path to come back to may hold: no percent sign, no backslash, no second slash at its start.
+_SAFE_PATH = re.compile(r"(?:/[A-Za-z0-9._-]+)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route and who may pass."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    who: Who
+
+
+class Door:
+    """Adds routes to `app`. There is no other way to add one, so none is without a `who`."""
+
+    def __init__(self, app: web.Application, site: Site) -> None:
+        self.routes: list[Route] = []
+        self._app = app
+        self._site = site
+        self._callers = Callers(site)
+        self._returns: list[re.Pattern[str]] = []
+        settings = site.settings
+        self._origins = frozenset(
+            url for url in (settings.url, settings.url_ipv4, settings.url_ipv6) if url is not None
+        )
+
+    @overload
+    def page(
+        self, path: str, who: Literal["anyone"], handler: Callable[[web.Request, Caller | None], Response]
+    ) -> None: ...
+
+    @overload
+    def page(
+        self,
+        path: str,
+        who: Literal["person", "admin"],
+        handler: Callable[[web.Request, Caller], Response],
+    ) -> None: ...
+
+    def page(self, path: str, who: Who, handler: Callable[[web.Request, Caller], Response]) -> None:
+        """GET and HEAD of `path`: changes nothing. Who is not signed in and has to be, is sent to sign in."""
+
+        async def show(request: web.Request) -> web.StreamResponse:
+            caller = self._caller(request)
+            if caller is None and who != "anyone":
+                return to_sign_in(self.way_back(request.path))
+            self._check_role(who, caller)
+            return await handler(request, caller)  # type: ignore[arg-type]
+
+        if who != "anyone":
+            self._returns.append(_pattern(path))
+        self.routes.append(Route("GET", path, who))
+        self._app.router.add_get(path, show)
+
+    @overload
+    def form(
+        self,
+        path: str,
+        who: Literal["anyone"],
+        handler: Callable[[web.Request, Caller | None, Form], Response],
+        fields: Fields = ...,
+        *,
+        refused: Callable[[web.Request, Why], Response] | None = None,
+    ) -> None: ...
+
+    @overload
+    def form(
+        self,
+        path: str,
+        who: Literal["person", "admin"],
+        handler: Callable[[web.Request, Caller, Form], Response],
+        fields: Fields = ...,
+    ) -> None: ...
+
+    def form(
+        self,
+        path: str,
+        who: Who,
+        handler: Callable[[web.Request, Caller, Form], Response],
+        fields: Fields = _NO_FIELDS,
+        *,
+        refused: Callable[[web.Request, Why], Response] | None = None,
+    ) -> None:
+        """POST of `path`, with `fields` beside the form's token.
+
+        The handler runs once the visitor may try, the caller may pass, the body is such a form, comes
+        from our own page, and its token was made for this session (`anyone`: for this browser and path).
+        `refused` answers a form of another page or time instead of the problem page.
+        """
+
+        async def act(request: web.Request) -> web.StreamResponse:
+            self._check_banned(request)
+            caller = self._caller(request)
+            if caller is None and who != "anyone":
+                raise Problem("signed-out", 403)
+            self._check_role(who, caller)
+            form = await read_form(request, fields)
+            why = self._refusal(request, who, caller, form)
+            if why is None:
+                return await handler(request, caller, form)  # type: ignore[arg-type]
+            if refused is None:
+                raise Problem(why, 403, back=self.way_back(request.path))
+            return await refused(request, why)
+
+        self.routes.append(Route("POST", path, who))
+        self._app.router.add_post(path, act)
+
+    def way_back(self, path: str) -> str | None:
+        """`path`, where it is a page of ours that somebody signs in for; else None. Takes any text."""
+        if len(path) > 256 or not _SAFE_PATH.fullmatch(path):
+            return None
+        return path if any(pattern.fullmatch(path) for pattern in self._returns) else None
+
+    def _caller(self, request: web.Request) -> Caller | None:
+        request["caller"] = caller = self._callers.of(request)
+        return caller
+
+    def _check_role(self, who: Who, caller: Caller | None) -> None:
+        if who == "admin" and (caller is None or not caller.admin):
+            raise Problem("not-allowed", 403)
+
+    def _check_banned(self, request: web.Request) -> None:
+        visitor = self._site.visitor(request)
+        # The kernel shuts a banned address out by itself, but sees only the proxy where there is one.
+        if wait_s := self._site.access.guard.may_try_s(visitor.address, trusted=visitor.trusted):
+            raise Problem("too-many-tries", 429, retry_after_s=wait_s)
+
+    def _refusal(self, request: web.Request, who: Who, caller: Caller | None, form: Form) -> Why | None:
+        if not from_own_page(request.headers, self._origins):
+            return "foreign-form"
+        if caller is None or who == "anyone":
+            ours = self._site.browsers.holds(request, form.token)
+        else:
+            ours = self._callers.holds(caller, form.token)
+        return None if ours else "old-form"
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{\w+\}", path)
+    return re.compile("[^/]+".join(re.escape(part) for part in parts))
+
+
+def redirect(path: str, *, done: str | None = None) -> web.Response:
+    """303 to a page of ours. `done`: the code of what was done, which that page says in words."""
+    return web.Response(status=303, headers={"Location": path if done is None else f"{path}?done={done}"})
+
+
+def to_sign_in(way_back: str | None) -> web.Response:
+    """303 to the sign-in page, which leads to `way_back` then."""
+    return redirect("/sign-in" if way_back is None else f"/sign-in?next={way_back}")
