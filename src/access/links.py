@@ -12,6 +12,7 @@ from typing import Any
 from access.duration import LONGEST_S
 from access.finish import finish
 from access.gate import Gate
+from access.hashes import Hashes
 from access.inputs import (
     BadInput,
     check_count,
@@ -23,7 +24,6 @@ from access.inputs import (
 )
 from access.link import Link
 from access.moment import Clock
-from access.pins import Pins
 from access.secret import Key, same
 from access.services import Service
 from access.state import MOST, State, UnknownLink
@@ -48,7 +48,7 @@ class Links:
         key: Key,
         services: Mapping[str, Service],
         gate: Gate,
-        pins: Pins,
+        hashes: Hashes,
         *,
         clock: Clock = time.time,
     ) -> None:
@@ -57,7 +57,7 @@ class Links:
         self._services = services
         self._gate = gate
         self._clock = clock
-        self._pins = pins
+        self._hashes = hashes
         self._underway: dict[str, set[asyncio.Task[Any]]] = {}
 
     def list(self) -> list[Link]:
@@ -113,7 +113,7 @@ class Links:
             to=check_url(to),
         )
         if (clean_pin := check_pin(pin)) is not None:
-            link = replace(link, pin=await self._pins.hash(clean_pin))
+            link = replace(link, pin=await self._hashes.hash(clean_pin))
         if len(self._state.links) >= MOST_LINKS:
             raise BadInput("label", f"cannot be added: there are {MOST_LINKS} links already; remove some")
         while (link_id := _new_id()) in self._state.links:

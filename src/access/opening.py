@@ -12,12 +12,12 @@ from access.address import Address
 from access.files import NotSaved
 from access.finish import finish
 from access.gate import Gate, GateRefusal, GateUnavailable, Grant
+from access.hashes import Busy, Hashes
 from access.history import History
 from access.inputs import PIN_LONGEST, clean_pin
 from access.link import Link
 from access.links import Links, UsedUp
 from access.moment import Clock
-from access.pins import Busy, Pins
 from access.services import Service
 from access.state import UnknownLink
 from access.throttle import Throttle
@@ -109,7 +109,7 @@ class Opening:
         gate: Gate,
         services: Mapping[str, Service],
         history: History,
-        pins: Pins,
+        hashes: Hashes,
         *,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
@@ -119,7 +119,7 @@ class Opening:
         self._services = services
         self._history = history
         self._clock = clock
-        self._pins = pins
+        self._hashes = hashes
         self._by_address = Throttle(5, 900, 900, clock=monotonic)
         self._by_link = Throttle(20, 900, 900, clock=monotonic)
         self._told = Throttle(20, 900, 900, clock=monotonic)
@@ -254,7 +254,7 @@ class Opening:
         self._by_address.count(here)
         self._by_link.count(link.id)
         try:
-            right = len(given) <= PIN_LONGEST and await self._pins.matches(link.pin, given)
+            right = len(given) <= PIN_LONGEST and await self._hashes.matches(link.pin, given)
         except Busy:
             self._by_address.forgive(here)
             self._by_link.forgive(link.id)

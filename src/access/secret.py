@@ -1,4 +1,4 @@
-"""secret.key: what link URLs and form tokens derive from."""
+"""secret.key: what link URLs, TOTP secrets, form tokens and device cookies derive from."""
 
 import base64
 import binascii
@@ -13,32 +13,36 @@ _TOKEN_BYTES = 20  # 160 bits, 32 characters of base32
 _LONGEST = 256
 _ADVICE = (
     f"bring it back from a backup, or put {_BYTES} new random bytes there in base64, "
-    "for the same user alone, and every link's URL is new"
+    "for the same user alone, and every link's URL and every TOTP secret is new"
 )
 
 
 class Key:
     """Derives tokens. Each use has a subkey of its own, so that no token of one can stand for another."""
 
-    __slots__ = ("_form", "_link")
+    __slots__ = ("_device", "_form", "_link", "_totp")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != _BYTES:
             raise ValueError(f"a key is {_BYTES} bytes")
         self._link = _mac(secret, "safeip link")
         self._form = _mac(secret, "safeip form")
+        self._totp = _mac(secret, "safeip totp")
+        self._device = _mac(secret, "safeip device")
 
     @classmethod
     def load(cls, path: str, *, needed: bool) -> "Key":
         """Read the key, or make the first one. Blocks.
 
-        `needed`: there are URLs that derive from it, so a missing key is not made anew in silence. Raises
+        `needed`: there are URLs or TOTP secrets that derive from it, so a missing key is not made anew in silence. Raises
         StateError for a key missing though needed, torn, short, or open to others; NotSaved where none
         can be written.
         """
         text = files.read(path, private=True, largest=_LONGEST)
         if text is None and needed:
-            raise files.StateError(path, "", f"is missing, and links derive from it; {_ADVICE}")
+            raise files.StateError(
+                path, "", f"is missing, and links and TOTP secrets derive from it; {_ADVICE}"
+            )
         if text is None:
             secret = secrets.token_bytes(_BYTES)
             files.replace(path, base64.b64encode(secret) + b"\n")
@@ -62,13 +66,32 @@ class Key:
     def form_token_holds(self, token: str, purpose: str, nonce: str, now: float) -> bool:
         """Whether form_token gave `token` for this purpose and nonce, and its end is not yet reached."""
         text, _, _ = token.partition("-")
-        end = int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else 0
+        end = _seconds(text)
         return same(token, self.form_token(purpose, nonce, end)) and now < end
+
+    def totp_secret(self, name: str, seed: str) -> str:
+        """What the authenticator of the person `name` is told: 160 bits in base32. The same for one seed."""
+        return _text(_mac(self._totp, name, seed)).upper()
+
+    def device_token(self, name: str, device: str, end: int) -> str:
+        """Proof that somebody signed in as `name` with the browser `device` (no "-"), until `end` (seconds)."""
+        return f"{end}-{device}-{_text(_mac(self._device, name, device, str(end)))}"
+
+    def device(self, token: str, name: str, now: float) -> str | None:
+        """The browser for which device_token gave `token`, if that was for `name` and has not ended."""
+        text, _, rest = token.partition("-")
+        device = rest.partition("-")[0]
+        end = _seconds(text)
+        return device if same(token, self.device_token(name, device, end)) and now < end else None
 
 
 def same(given: str, expected: str) -> bool:
-    """Compare in a time that tells nothing of where they differ. `given` may be any text."""
-    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
+    """Compare in a time that tells nothing of where they differ. Both may be any text."""
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))
+
+
+def _seconds(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else 0
 
 
 def _mac(key: bytes, *parts: str) -> bytes:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from access.gate import Gate
+from access.hashes import Hashes
 from access.history import History
 from access.links import Links
 from access.moment import Clock
 from access.opening import Opening
-from access.pins import Pins
 from access.secret import Key
 from access.services import Service
 from access.state import State
@@ -51,7 +51,7 @@ def start(
     except BaseException:
         state.release()
         raise
-    pins = Pins()
-    links = Links(state, key, services, gate, pins, clock=clock)
-    opening = Opening(links, gate, services, history, pins, clock=clock, monotonic=monotonic)
+    hashes = Hashes()
+    links = Links(state, key, services, gate, hashes, clock=clock)
+    opening = Opening(links, gate, services, history, hashes, clock=clock, monotonic=monotonic)
     return Access(key, links, opening, history, state)

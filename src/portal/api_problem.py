@@ -9,8 +9,8 @@ from aiohttp import web
 from access.address import BadAddress
 from access.files import NotSaved
 from access.gate import GateRefusal, GateUnavailable
+from access.hashes import Busy
 from access.inputs import BadInput
-from access.pins import Busy
 from access.state import UnknownLink
 from portal.peer import ControlPeers
 from portal.problems import Handler, Middleware, where
@@ -87,7 +87,7 @@ def _as_problem(error: Exception) -> ApiProblem:  # noqa: PLR0911 - one line an 
         case NotSaved():
             return ApiProblem(507, "not-saved", str(error))
         case Busy():
-            return ApiProblem(503, "busy", "too many PINs are being checked; try again")
+            return ApiProblem(503, "busy", "too many passwords and PINs are being checked; try again")
         case _:
             log.error("a request on the control socket failed: %s", where(error))
             return ApiProblem(500, "defect", "the portal has a defect; its log names the place")

@@ -278,7 +278,7 @@ def test_pins_beyond_the_queue_are_not_counted(live: Live) -> None:
                 (last, HERE, "0000")
             ] * 25
             came_to = await reasons(house, *attempts)
-            assert came_to == ["Opened"] * 34 + ["busy"] * 27
+            assert came_to == ["Opened"] * 33 + ["busy"] * 28
             assert (await house.opening.open(last, HERE, "4711")).renewed
 
     asyncio.run(main())

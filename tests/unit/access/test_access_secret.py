@@ -99,7 +99,55 @@ def test_same_key_same_token_ever() -> None:
     assert Key(bytes(32)).link_token("k3v7aa", 1) == "k3v7aa-lv6eithymqlceaavum4i3hb2a3tzblf6"
 
 
+def test_device_token_is_for_one_name_one_browser_and_its_time():
+    key = Key(b"k" * 32)
+    token = key.device_token("mamie", "aaaa", 1000)
+    assert key.device(token, "mamie", 999.9) == "aaaa"
+    assert key.device(token, "mamie", 1000) is None
+    assert key.device(token, "yves", 0) is None
+    assert key.device(token.replace("aaaa", "bbbb"), "mamie", 0) is None
+    assert key.device(token.replace("1000", "9999"), "mamie", 0) is None
+    assert Key(b"o" * 32).device(token, "mamie", 0) is None
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "-",
+        "--",
+        "1000",
+        "9-a-",
+        "é-é-é",
+        "\ud800",
+        "9-\ud800-x",
+        "٣-x-y",
+        "9" * 10_000,
+        "-1-x-y",
+        "\0-\0-\0",
+    ],
+)
+def test_garbage_is_no_device_token(token: str) -> None:
+    assert Key(b"k" * 32).device(token, "mamie\ud800", 0) is None
+
+
+def test_totp_secret_is_for_one_name_and_one_seed():
+    key = Key(b"k" * 32)
+    secrets = {key.totp_secret(name, seed) for name in ("mamie", "yves") for seed in ("a", "b")}
+    assert len(secrets) == 4
+    assert all(len(base64.b32decode(secret)) == 20 for secret in secrets)
+    assert key.totp_secret("mamie", "a") in secrets
+    assert Key(b"o" * 32).totp_secret("mamie", "a") not in secrets
+
+
+def test_same_key_same_totp_secret_ever() -> None:
+    """Authenticators keep working across versions."""
+    assert Key(bytes(32)).totp_secret("mamie", "a") == "K4ZN5DE35YBWFET4B6NUCCIOI73VHLIJ"
+
+
 def test_a_key_that_links_derive_from_is_not_made_anew_in_silence(tmp_path):
-    with pytest.raises(StateError, match="is missing, and links derive from it; bring it back"):
+    with pytest.raises(
+        StateError, match="is missing, and links and TOTP secrets derive from it; bring it back"
+    ):
         Key.load(path(tmp_path), needed=True)
     assert list(tmp_path.iterdir()) == []
