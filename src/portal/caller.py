@@ -7,11 +7,9 @@ from aiohttp import web
 from access.actor import Actor
 from access.person import Person
 from access.sessions import Session
+from portal.browsers import FORM_LIFE_S
 from portal.client_address import Visitor
 from portal.site import Site
-
-FORM_LIFE_S = 12 * 3600
-"""How long a page may lie open before its form is posted, in seconds."""
 
 _PURPOSE = "session"
 
@@ -25,6 +23,11 @@ class Caller:
     visitor: Visitor
     actor: Actor
     form_token: str
+
+    @property
+    def links(self) -> bool:
+        """Whether they may make links."""
+        return self.admin or self.person.may_link
 
     @property
     def admin(self) -> bool:

@@ -1,6 +1,5 @@
 """A form as it was posted: what was typed, what is wrong with it, and nothing that the page did not ask for."""
 
-import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,18 +7,13 @@ from types import MappingProxyType
 from typing import Self
 from urllib.parse import parse_qsl
 
-from aiohttp import web
-
 from access.address import Address, BadAddress, parse_address
 from access.duration import parse_duration
 from access.inputs import BadInput
-from portal.problems import Problem
 
 LONGEST = 256
 """Characters in a field that says nothing else."""
 
-_BODY_WITHIN_S = 10.0
-_TYPE = "application/x-www-form-urlencoded"
 _TOKEN = "form"  # noqa: S105 - the name of a field
 _TOKEN_LONGEST = 128
 _MOST_FIELDS = 256
@@ -173,19 +167,3 @@ class Form:
         if name not in self._fields.single:
             raise KeyError(name)
         return "".join(self._values.get(name, ()))
-
-
-async def read_form(request: web.Request, fields: Fields) -> Form:
-    """The request's body as a form, within the application's size and 10 s. Raises Problem."""
-    # Browsers send exactly this; aiohttp's parsing of it costs as much as half a bare answer.
-    if request.headers.get("Content-Type") != _TYPE and (
-        request.content_type != _TYPE or (request.charset or "utf-8").lower() != "utf-8"
-    ):
-        raise Problem("bad-form", 415)
-    try:
-        async with asyncio.timeout(_BODY_WITHIN_S):
-            return Form.parse(await request.read(), fields)
-    except TimeoutError:
-        raise Problem("too-slow", 408) from None
-    except BadForm:
-        raise Problem("bad-form", 400) from None

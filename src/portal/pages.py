@@ -9,10 +9,16 @@ from markupsafe import Markup, escape
 
 from portal.assets import Assets
 from portal.catalogue import Catalogue, read_catalogue
+from portal.form import Wrong
 from portal.headers import NO_STORE
 from portal.language import COOKIE, DEFAULT, choose
 
 _YEAR_S = 365 * 86400
+# The macros that every page has, by file; a file may use those of the ones before it.
+_MACROS = {
+    "words.html": ("when", "length", "titles", "all_of", "done_text"),
+    "fields.html": ("token", "field", "lines", "checks", "choice", "tick"),
+}
 _VARY = "Accept-Language, Cookie"
 
 
@@ -59,8 +65,16 @@ class Pages:
             asked = request.headers
             language = choose(self._templates, asked.get("Accept-Language", ""), asked.get("Cookie", ""))
             kept = None
+        caller = request.get("caller")
+        shown = {
+            "path": request.path,
+            "caller": caller,
+            "form_token": None if caller is None else caller.form_token,
+            "done": request.query.get("done") if request.rel_url.raw_query_string else None,
+            **values,
+        }
         response = web.Response(
-            text=self._templates[language][name].render(values),
+            text=self._templates[language][name].render(shown),
             status=status,
             content_type="text/html",
             headers={
@@ -75,7 +89,7 @@ class Pages:
         return response
 
 
-def _words(catalogue: Catalogue) -> dict[str, Callable[..., Markup]]:
+def _words(catalogue: Catalogue) -> dict[str, Callable[..., str]]:
     """`_` and `ngettext` as templates call them; what is filled in is escaped."""
 
     def gettext(message: str, **values: object) -> Markup:
@@ -85,7 +99,13 @@ def _words(catalogue: Catalogue) -> dict[str, Callable[..., Markup]]:
     def ngettext(singular: str, plural: str, num: int) -> Markup:
         return Markup(catalogue.ngettext(singular, plural, num) % {"num": num})  # noqa: S704 - our own text
 
-    return {"_": gettext, "ngettext": ngettext}
+    def say(wrong: Wrong) -> str:
+        """What is wrong with a field, as a sentence below it."""
+        template = catalogue.gettext(wrong.template)
+        text = template % wrong.values if wrong.values else template
+        return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+    return {"_": gettext, "ngettext": ngettext, "say": say}
 
 
 def _templates(
@@ -102,6 +122,7 @@ def _templates(
     # Plain functions: jinja2's own i18n extension takes two more calls for each text, a third of a page's time.
     environment.globals.update(_words(catalogue), language=code, languages=names, asset=assets.path)
     # Taken out of their file once; an import in each template would do so with each page.
-    words = environment.get_template("words.html").module
-    environment.globals.update({name: getattr(words, name) for name in ("when", "length", "titles")})
+    for file, names_in_it in _MACROS.items():
+        macros = environment.get_template(file).module
+        environment.globals.update({macro: getattr(macros, macro) for macro in names_in_it})
     return {name: environment.get_template(name) for name in environment.list_templates(["html"])}
