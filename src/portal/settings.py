@@ -43,7 +43,9 @@ class Settings:
 
     `url`, `url_ipv4` and `url_ipv6` are origins without a path and without a trailing slash; links are
     built on `url`. `trusted_proxies` are the peers whose `client_ip_header` is believed, empty: none.
-    `trusted_networks` are never closed, so nothing needs opening for them. `session_idle_s` is in seconds.
+    `trusted_networks` are never closed, so nothing needs opening for them. A session that is
+    not used for `session_idle_s` ends, and each after `session_lifetime_s`; `ban_after` failures within 15 minutes ban an
+    address for `ban_duration_s`.
     """
 
     url: str
@@ -57,5 +59,8 @@ class Settings:
     client_ip_header: str = "X-Forwarded-For"
     registration: Literal["closed", "approval"] = "closed"
     session_idle_s: int = 12 * 3600
+    session_lifetime_s: int = 30 * 86400
+    ban_after: int = 10
+    ban_duration_s: int = 3600
     ipv6_prefix: int = 64
     trusted_networks: tuple[Network, ...] = ()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from pathlib import Path
 
+from access.duration import format_duration
 from nft.policy import Policy
 from portal.settings import Files, Listen, Network, Settings, Tls
 from safeip import values
@@ -26,6 +27,9 @@ _DEFAULT_TRUSTED = tuple(
     for text in ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
 )
 _DEFAULT_SESSION_IDLE_S = 12 * 3600
+_DEFAULT_SESSION_LIFETIME_S = 30 * 86400
+_DEFAULT_BAN_AFTER = 10
+_DEFAULT_BAN_DURATION_S = 3600
 _LONGEST_FILE = 1 << 20  # bytes; a hundred services take ten thousand
 _LONGEST_SOCKET_PATH = 107  # bytes: sun_path of unix(7) without its closing zero
 _SYNTAX = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
@@ -133,6 +137,7 @@ def parse_config(text: str, path: str) -> Config:
     trusted = _networks(gate, "trusted_networks", _DEFAULT_TRUSTED)
     listen = _listen(portal)
     tls = _tls(portal)
+    idle_s, lifetime_s = _session(portal)
     services, rules = read_services(root, listen)
     settings = Settings(
         url=portal.need("url", values.origin, "", 'write the address that visitors use, such as "https://open.example.org:8443"'),
@@ -145,7 +150,10 @@ def parse_config(text: str, path: str) -> Config:
             "client_ip_header", values.choice("X-Forwarded-For", "X-Real-IP", "CF-Connecting-IP"), "X-Forwarded-For"
         ),
         registration=portal.get("registration", values.choice("closed", "approval"), "closed"),
-        session_idle_s=portal.get("session_idle", values.duration, _DEFAULT_SESSION_IDLE_S),
+        session_idle_s=idle_s,
+        session_lifetime_s=lifetime_s,
+        ban_after=portal.get("ban_after", values.whole_number(3, 1000), _DEFAULT_BAN_AFTER),
+        ban_duration_s=portal.get("ban_duration", values.duration_between("1m", "30d"), _DEFAULT_BAN_DURATION_S),
         ipv6_prefix=prefix,
         trusted_networks=trusted,
         services=services,
@@ -211,6 +219,16 @@ def _listen(portal: Section) -> tuple[Listen, ...]:
             portal.problem_at("listen", index, f'"{listen}" is listed twice', "write it once")
         found.append(listen)
     return tuple(found)
+
+
+def _session(portal: Section) -> tuple[int, int]:
+    """How long a session lasts unused and in all, in seconds."""
+    lifetime = portal.get("session_lifetime", values.duration, _DEFAULT_SESSION_LIFETIME_S)
+    idle = portal.get("session_idle", values.duration, min(_DEFAULT_SESSION_IDLE_S, lifetime))
+    if idle > lifetime and portal.sound("session_idle", "session_lifetime"):
+        wrong = f'"{format_duration(idle)}" is longer than session_lifetime, "{format_duration(lifetime)}"'
+        portal.problem("session_idle", wrong, "shorten it, or write a longer session_lifetime")
+    return idle, lifetime
 
 
 def _tls(portal: Section) -> Tls:

@@ -73,6 +73,18 @@ def duration(value: object) -> int:
         raise WrongValueError(f"{shown(value)} is not a duration", right) from error
 
 
+def duration_between(low: str, high: str) -> Callable[[object], int]:
+    """A parser of durations from `low` to `high`, both included, in seconds."""
+
+    def parse(value: object) -> int:
+        seconds = duration(value)
+        if not parse_duration(low) <= seconds <= parse_duration(high):
+            raise WrongValueError(f"{shown(value)} is out of range", f'write "{low}" to "{high}"')
+        return seconds
+
+    return parse
+
+
 def title(value: object) -> str:
     """One printable line of 1 to 64 characters, to show to people."""
     line = text(value)

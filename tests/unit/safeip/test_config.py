@@ -86,7 +86,8 @@ def test_the_smallest_configuration_has_the_defaults_of_the_design() -> None:
     assert settings.trusted_proxies == ()
     assert settings.client_ip_header == "X-Forwarded-For"
     assert settings.registration == "closed"
-    assert settings.session_idle_s == 12 * 3600
+    assert (settings.session_idle_s, settings.session_lifetime_s) == (12 * 3600, 30 * 86400)
+    assert (settings.ban_after, settings.ban_duration_s) == (10, 3600)
     assert settings.state_dir == config.state_dir
     assert (policy.mode, policy.family, policy.table) == ("table", "inet", "safeip")
     assert policy.max_grants == 100_000
@@ -103,7 +104,7 @@ def test_the_example_is_good_and_shows_the_defaults() -> None:
     example, smallest = read_config(str(EXAMPLE)), parse(SMALLEST)
     assert (example.state_dir, example.runtime_dir) == (smallest.state_dir, smallest.runtime_dir)
     for name in ("url", "listen", "tls", "trusted_proxies", "client_ip_header", "registration", "session_idle_s",
-                 "ipv6_prefix", "trusted_networks"):  # fmt: skip
+                 "session_lifetime_s", "ban_after", "ban_duration_s", "ipv6_prefix", "trusted_networks"):  # fmt: skip
         assert getattr(example.settings, name) == getattr(smallest.settings, name), name
     for name in ("mode", "family", "table", "trusted", "ipv6_prefix", "max_grants"):
         assert getattr(example.policy, name) == getattr(smallest.policy, name), name
@@ -123,6 +124,16 @@ def test_each_default_that_the_example_names_can_be_left_out_of_it() -> None:
     assert parse(shorter).policy == parse(text).policy
 
 
+def test_a_short_lifetime_shortens_the_idle_time_that_nobody_wrote() -> None:
+    settings = parse(portal('session_lifetime = "2h"')).settings
+    assert (settings.session_idle_s, settings.session_lifetime_s) == (7200, 7200)
+
+
+def test_the_least_that_bans_is_taken() -> None:
+    settings = parse(portal('ban_after = 3\nban_duration = "1m"')).settings
+    assert (settings.ban_after, settings.ban_duration_s) == (3, 60)
+
+
 def test_everything_that_can_be_written_is_taken() -> None:
     config = parse("""
 state_dir = "/srv/safeip/state/"
@@ -137,6 +148,9 @@ trusted_proxies = ["192.0.2.7", "2001:db8::/32"]
 client_ip_header = "CF-Connecting-IP"
 registration = "approval"
 session_idle = "90s"
+session_lifetime = "90s"
+ban_after = 1000
+ban_duration = "30d"
 [gate]
 mode = "sets"
 table = "inet my-filter"
@@ -163,7 +177,8 @@ max_duration = "2h"
     assert settings.tls == Files("/etc/ssl/open.pem", "/etc/ssl/open.key")
     assert settings.trusted_proxies == (ip_network("192.0.2.7/32"), ip_network("2001:db8::/32"))
     assert (settings.client_ip_header, settings.registration) == ("CF-Connecting-IP", "approval")
-    assert settings.session_idle_s == 90
+    assert (settings.session_idle_s, settings.session_lifetime_s) == (90, 90)
+    assert (settings.ban_after, settings.ban_duration_s) == (1000, 30 * 86400)
     assert (policy.mode, policy.family, policy.table) == ("sets", "inet", "my-filter")
     assert policy.trusted == (ip_network("192.168.0.0/16"), ip_network("fd00::/8")), "overlaps are no interval set"
     assert policy.trusted == settings.trusted_networks
