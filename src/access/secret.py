@@ -20,7 +20,7 @@ _ADVICE = (
 class Key:
     """Derives tokens. Each use has a subkey of its own, so that no token of one can stand for another."""
 
-    __slots__ = ("_device", "_form", "_link", "_totp")
+    __slots__ = ("_device", "_form", "_link", "_mark", "_totp")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != _BYTES:
@@ -29,6 +29,7 @@ class Key:
         self._form = _mac(secret, "safeip form")
         self._totp = _mac(secret, "safeip totp")
         self._device = _mac(secret, "safeip device")
+        self._mark = _mac(secret, "safeip mark")
 
     @classmethod
     def load(cls, path: str, *, needed: bool) -> "Key":
@@ -72,6 +73,10 @@ class Key:
     def totp_secret(self, name: str, seed: str) -> str:
         """What the authenticator of the person `name` is told: 160 bits in base32. The same for one seed."""
         return _text(_mac(self._totp, name, seed)).upper()
+
+    def mark(self, *parts: str) -> bytes:
+        """32 bytes by which texts are known again, and which tell nothing of them to who has not the key."""
+        return _mac(self._mark, *parts)
 
     def device_token(self, name: str, device: str, end: int) -> str:
         """Proof that somebody signed in as `name` with the browser `device` (no "-"), until `end` (seconds)."""

@@ -27,6 +27,7 @@ class MemoryGate:
     calls: list[str] = field(default_factory=list)
     open: dict[tuple[str, str], tuple[Grant, float]] = field(default_factory=dict)
     seconds: list[Mapping[str, int]] = field(default_factory=list)
+    bans: dict[str, float] = field(default_factory=dict)
 
     async def grant(
         self,
@@ -104,10 +105,19 @@ class MemoryGate:
         return []
 
     async def ban(self, address: Address, duration_s: int) -> None:
-        raise NotImplementedError
+        await asyncio.sleep(0)
+        self.calls.append("ban")
+        if self.fail is not None:
+            raise self.fail
+        if str(address) in self.trusted:
+            raise GateRefusal("trusted-address", "is always let through")
+        self.bans.pop(str(address), None)
+        if duration_s:
+            self.bans[str(address)] = self.clock() + duration_s
 
     async def banned(self) -> list[Banned]:
-        return []
+        now = self.clock()
+        return [Banned(a, int((end - now) * 1000), 0) for a, end in self.bans.items() if end > now]
 
     async def status(self) -> dict[str, Any]:
         return {}
