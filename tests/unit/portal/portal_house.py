@@ -236,7 +236,7 @@ async def house(
     public = public_app(site)
     more(public)
     runners = [
-        web.AppRunner(app, access_log=None, logger=http_logger())
+        web.AppRunner(app, access_log=None, logger=http_logger(), auto_decompress=False)
         for app in (public, control_app(site, ControlPeers(None)))
     ]
     listener = socket.create_server((HERE, 0))
