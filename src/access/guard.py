@@ -35,6 +35,14 @@ _LAZY_S = 10.0
 _SLOTS = 8192
 
 
+class Throttled(Exception):
+    """Too many failures from there. Nothing was looked at."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"try again in {retry_after_s} seconds")
+        self.retry_after_s = retry_after_s
+
+
 class Attempt:
     """A counted try whose outcome is not known yet. Left alone, it was wrong."""
 

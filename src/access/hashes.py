@@ -30,15 +30,19 @@ class Busy(Exception):
 
 
 class Pool:
-    """Blocking work in `at_once` threads that stand behind the event loop, while at most `waiting` wait."""
+    """Blocking work in `at_once` threads that stand behind the event loop.
 
-    def __init__(self, at_once: int, waiting: int) -> None:
+    At most `waiting` wait, and `kept` more of what is urgent.
+    """
+
+    def __init__(self, at_once: int, waiting: int, kept: int = 0) -> None:
         self._threads = ThreadPoolExecutor(at_once, "behind", _step_back)
-        self._room = at_once + waiting
+        self._room = at_once + waiting + kept
+        self._kept = kept
 
-    async def run(self, work: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
+    async def run(self, work: Callable[[*_Ts], _T], *arguments: *_Ts, urgent: bool = False) -> _T:
         """What `work` gives back or raises; Busy."""
-        if self._room == 0:
+        if self._room <= (0 if urgent else self._kept):
             raise Busy("too many passwords and PINs are being checked")
         self._room -= 1
         # A thread cannot be stopped: finish() keeps its room taken until it has ended.
@@ -54,28 +58,29 @@ class Pool:
 class Hashes:
     """Hashes and compares, `at_once` in threads (19 MiB each) while at most `waiting` more wait.
 
-    Texts are compared after NFKC, however a keyboard spelt them.
+    `kept` more places are for what is urgent: a crowd of strangers keeps nobody out who is trusted or has
+    the right code. Texts are compared after NFKC, however a keyboard spelt them.
     """
 
-    def __init__(self, at_once: int = 1, waiting: int = 32) -> None:
-        self._pool = Pool(at_once, waiting)
+    def __init__(self, at_once: int = 1, waiting: int = 32, kept: int = 8) -> None:
+        self._pool = Pool(at_once, waiting, kept)
         # what no text is known to make
         self._dummy = _FORM + _base64(secrets.token_bytes(16)) + "$" + _base64(secrets.token_bytes(32))
 
-    async def hash(self, text: str) -> str:
+    async def hash(self, text: str, *, urgent: bool = False) -> str:
         """The text to store. Raises Busy; ValueError where `text` cannot be hashed."""
         data = _data(text)
         if data is None:
             raise ValueError("the text is too long, or holds half a character")
-        return await self._pool.run(_hash, data)
+        return await self._pool.run(_hash, data, urgent=urgent)
 
-    async def matches(self, stored: str | None, text: str) -> bool:
+    async def matches(self, stored: str | None, text: str, *, urgent: bool = False) -> bool:
         """Whether `stored` was made of `text`. Raises Busy.
 
         Where nothing is stored, and where `text` could not have been hashed, it is not, after as much work.
         """
         data = _data(text)
-        right = await self._pool.run(_matches, stored or self._dummy, data or b"")
+        right = await self._pool.run(_matches, stored or self._dummy, data or b"", urgent=urgent)
         return right and bool(stored) and data is not None
 
     def outdated(self, stored: str) -> bool:

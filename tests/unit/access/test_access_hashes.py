@@ -118,12 +118,16 @@ def test_never_more_at_once_even_if_callers_leave(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hashes, "_matches", work)
 
     async def main() -> None:
-        checker = Hashes(at_once=2, waiting=3)
+        checker = Hashes(at_once=2, waiting=3, kept=1)
         tasks = [asyncio.create_task(checker.matches("any", "")) for _ in range(5)]
         while len(running) < 2:  # noqa: ASYNC110  a thread sets it
             await asyncio.sleep(0.001)
         with pytest.raises(Busy):
             await checker.matches("any", "")
+        tasks.append(asyncio.create_task(checker.matches("any", "", urgent=True)))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await checker.matches("any", "", urgent=True)
         if leave:
             for task in tasks:
                 task.cancel()
@@ -135,7 +139,7 @@ def test_never_more_at_once_even_if_callers_leave(monkeypatch: pytest.MonkeyPatc
             with suppress(asyncio.CancelledError):
                 await task
         async with asyncio.timeout(10):
-            while checker._pool._room < 5:  # noqa: ASYNC110
+            while checker._pool._room < 6:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         assert await checker.matches("any", "")
         assert max(most) == 2
