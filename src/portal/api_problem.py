@@ -64,6 +64,8 @@ def problem_json(peers: ControlPeers) -> Middleware:
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
             return response
+        except (ConnectionError, web.RequestPayloadError):
+            return ApiProblem(400, "broken-off", "the body broke off").response()
         except Exception as error:  # noqa: BLE001 - the last door: a defect is reported, the portal stays up
             return _as_problem(error).response()
 

@@ -84,6 +84,9 @@ def problem_pages(pages: Pages) -> Middleware:
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
             return response
+        except (ConnectionError, web.RequestPayloadError):
+            # The body broke off, or is not chunked as it says; anybody can do that, so it is no defect.
+            return answer(request, Problem("bad-form", 400))
         except Exception as error:  # noqa: BLE001 - the last door: a defect is reported, the portal stays up
             log.error("a request failed: %s", where(error))  # noqa: TRY400 - a traceback quotes what was sent
             return answer(request, Problem("defect", 500))
