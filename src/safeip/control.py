@@ -12,7 +12,11 @@ _LONGEST_ANSWER = 256 << 20  # bytes; a million grants fit
 
 
 class ControlError(Exception):
-    """The daemon refused, or could not be asked. The message is one line for the admin."""
+    """The daemon refused, or could not be asked. The message is one line for the admin; `field` is the key to blame."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -73,7 +77,7 @@ class Control:
             raise ControlError(self._silence(error)) from error
         if response.status >= http.client.BAD_REQUEST:
             with response:
-                raise ControlError(self._refusal(response.status, self._read(response)))
+                raise self._refusal(response.status, self._read(response))
         return response
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
@@ -98,10 +102,10 @@ class Control:
             return f"the daemon did not answer at {self._path} within {_PATIENCE_S:.0f} s (journalctl -u safeip)"
         return f"the daemon does not answer at {self._path}: is it running? (systemctl status safeip)"
 
-    def _refusal(self, status: int, content: bytes) -> str:
-        """The sentence out of an application/problem+json of RFC 9457."""
+    def _refusal(self, status: int, content: bytes) -> ControlError:
+        """The sentence and the field out of an application/problem+json of RFC 9457."""
         try:
             problem = json.loads(content)
-            return str(problem.get("detail") or problem["title"])
+            return ControlError(str(problem.get("detail") or problem["title"]), problem.get("field"))
         except (ValueError, KeyError, AttributeError):
-            return f"the daemon answered {status} {http.client.responses.get(status, '')}".rstrip()
+            return ControlError(f"the daemon answered {status} {http.client.responses.get(status, '')}".rstrip())

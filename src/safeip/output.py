@@ -1,8 +1,9 @@
 """What the command line prints: tables and times for people, JSON for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
@@ -43,6 +44,21 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, em
         print("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in aligned).rstrip())
 
 
+def print_list(
+    found: list[dict[str, Any]],
+    headings: Sequence[str],
+    row: Callable[[dict[str, Any]], Sequence[object]],
+    *,
+    empty: str,
+    as_json: bool,
+) -> None:
+    """What the daemon listed, as JSON or as a table with a row for each."""
+    if as_json:
+        print_json(found)
+    else:
+        print_table(headings, [row(item) for item in found], empty=empty)
+
+
 def print_qr(text: str) -> None:
     """A QR code of blocks, for a camera before the terminal."""
     import segno  # noqa: PLC0415 (rarely wanted)
@@ -71,6 +87,12 @@ def local(moment: str | None, *, seconds: bool = False) -> str:
     except ValueError:
         return clean(moment)
     return there.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+
+
+def until(item: Mapping[str, Any]) -> str:
+    """When a grant or a ban ends: "2026-11-21 10:30 (in 2 h)"."""
+    # whole seconds are rounded down, and what was opened for 2 h a moment ago is open for 2 h
+    return f"{local(item['expires_at'])} (in {span(item['remaining_s'] + 1)})"
 
 
 def count(number: int) -> str:
