@@ -53,6 +53,9 @@ class History:
         *,
         outcome: Literal["allowed", "refused"] = "allowed",
         reason: str | None = None,
+        by: str | None = None,
+        source: str | None = None,
+        person: str | None = None,
         holder: str | None = None,
         note: str | None = None,
         address: str | None = None,
@@ -60,10 +63,14 @@ class History:
     ) -> None:
         """Add an entry: event "link-opened" and the like; keys without a value are left out.
 
-        Never pass a token, a PIN or a URL. Texts are cut at 200 characters.
+        `by`: who acted, as a holder, from the address `source`. `person`: whom it is about. `holder`, `note`,
+        `address` and `services`: what it is about. Never pass a token, a PIN or a URL. Texts are cut at 200 characters.
         """
         texts = {
             "event": event,
+            "by": by,
+            "from": source,
+            "person": person,
             "holder": holder,
             "note": note,
             "address": address,

@@ -9,20 +9,47 @@ from access.duration import LONGEST_S, format_duration
 from access.services import Service
 
 LABEL_BYTES = 64
+NAME_LONGEST = 32
 PIN_SHORTEST, PIN_LONGEST = 4, 64
 URL_LONGEST = 2048
 
+_NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}", re.ASCII)
 # RFC 3986's characters, less the quote. A backslash would be a slash to browsers.
 _URL = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%]+")
 
 
 class BadInput(ValueError):
-    """A value that cannot be taken: `field` names it as the API does, `message` says what would be right."""
+    """A value that cannot be taken: `field` names it as the API does, `message` says what would be right.
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+    `message` is `template` with `values` in their places (`%(most)s`), so that a page can say it in
+    another language.
+    """
+
+    def __init__(self, field: str, template: str, **values: object) -> None:
+        self.message = template % values if values else template
+        super().__init__(f"{field}: {self.message}")
         self.field = field
-        self.message = message
+        self.template = template
+        self.values = values
+
+
+def clean_name(text: str) -> str:
+    """A name as it is compared, however a keyboard spelt it."""
+    return unicodedata.normalize("NFKC", text[: NAME_LONGEST * 4]).strip().lower()
+
+
+def check_name(value: object, field: str = "name") -> str:
+    """A person's name: a letter, then letters, digits, '.', '_' and '-', 32 at most."""
+    name = clean_name(value) if isinstance(value, str) else ""
+    if not name:
+        raise BadInput(field, "is empty; write a name such as yves")
+    if not _NAME.fullmatch(name):
+        raise BadInput(
+            field,
+            "is no name; write a letter, then letters without accents, digits, dots and dashes, %(most)s at most",
+            most=NAME_LONGEST,
+        )
+    return name
 
 
 def check_label(value: object, field: str = "label") -> str:

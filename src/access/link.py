@@ -15,13 +15,14 @@ class Link:
 
     `duration_s` None: each service's default. `expires_at` and the other moments are whole seconds since
     1970. `uses`: openings allowed in all, None without limit. `addresses`: how many of one family may be
-    open at once. `pin` is an argon2id hash. `to`: where the visitor goes next, None for the first service's.
+    open at once. `owner`: the person whose link it is, None for the admin's. `pin` is an argon2id hash. `to`: where the visitor goes next, None for the first service's.
     """
 
     id: str
     label: str
     services: tuple[str, ...]
     created_at: int
+    owner: str | None = None
     duration_s: int | None = None
     expires_at: int | None = None
     uses: int | None = None
@@ -56,6 +57,7 @@ class Link:
         return {
             "id": self.id,
             "label": self.label,
+            "owner": self.owner,
             "services": list(self.services),
             "for": None if self.duration_s is None else format_duration(self.duration_s),
             "uses": self.uses,

@@ -26,7 +26,8 @@ from access.link import Link
 from access.moment import Clock
 from access.secret import Key, same
 from access.services import Service
-from access.state import MOST, State, UnknownLink
+from access.state import State, UnknownLink
+from access.store import MOST
 
 MOST_LINKS = 10_000
 MOST_USES = 1_000_000

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from access.duration import parse_duration
@@ -10,7 +10,7 @@ from access.files import StateError
 from access.moment import parse_moment
 
 _T = TypeVar("_T")
-_PIN = re.compile(
+_HASH = re.compile(
     r"\$argon2id\$v=19\$m=[0-9]{1,6},t=[0-9]{1,2},p=[0-9]\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}"
 )
 
@@ -115,22 +115,52 @@ class Fields:
         """Seconds, at most LONGEST_S."""
         return self.checked(key, parse_duration)
 
-    def names(self, key: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
-        """A list, not empty, of texts that match."""
+    def inner(self, key: str) -> "Fields":
+        """An object, to be taken apart in its turn."""
+        return Fields(self.file, f"{self.place}.{key}" if self.place else key, self.object(key))
+
+    def rows(self, key: str) -> Iterator[tuple[str, "Fields"]]:
+        """The objects of an object, by their keys."""
+        for name, value in self.object(key).items():
+            yield name, Fields(self.file, f"{key}.{name[:80]}", value)
+
+    def text(self, key: str, longest: int) -> str:
+        """Text of at most so many characters."""
         value = self._take(key)
-        if not isinstance(value, list) or not value:
-            raise self.wrong(key, "is not a list with something in it")
+        if not isinstance(value, str) or len(value) > longest:
+            raise self.wrong(key, f"is not text of at most {longest} characters")
+        return value
+
+    def match(self, key: str, pattern: re.Pattern[str], what: str) -> str:
+        """A text that matches as a whole."""
+        value = self._take(key)
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise self.wrong(key, f"is not {what}")
+        return value
+
+    def names(self, key: str, pattern: re.Pattern[str], *, empty: bool = False) -> tuple[str, ...]:
+        """A list of texts that match; not empty, unless it may be."""
+        value = self._take(key)
+        if not isinstance(value, list) or not (value or empty):
+            raise self.wrong(key, "is not a list" if empty else "is not a list with something in it")
         for index, name in enumerate(value):
             if not isinstance(name, str) or not pattern.fullmatch(name):
                 raise self.wrong(f"{key}[{index}]", "is not a name")
         return tuple(value)
 
-    def pin(self, key: str) -> str:
-        """A PIN's hash."""
+    def hash(self, key: str) -> str:
+        """An argon2id hash."""
+        return self.match(key, _HASH, "an argon2id hash")
+
+    def hashes(self, key: str, most: int) -> tuple[str, ...]:
+        """A list of at most `most` argon2id hashes, "" where one was used."""
         value = self._take(key)
-        if not isinstance(value, str) or not _PIN.fullmatch(value):
-            raise self.wrong(key, "is not an argon2id hash")
-        return value
+        if not isinstance(value, list) or len(value) > most:
+            raise self.wrong(key, f"is not a list of at most {most} hashes")
+        for index, text in enumerate(value):
+            if not isinstance(text, str) or (text and not _HASH.fullmatch(text)):
+                raise self.wrong(f"{key}[{index}]", "is not an argon2id hash")
+        return tuple(value)
 
     def end(self) -> None:
         """Refuse keys that nobody took."""

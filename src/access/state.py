@@ -1,33 +1,32 @@
-"""state.json: links now, people and tokens to come. Changed in memory only once the disk has the change."""
+"""state.json: links, people, and tokens to come."""
 
-import asyncio
-import json
-import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from access import files
 from access.duration import format_duration
-from access.finish import finish
-from access.inputs import check_label, check_url
+from access.inputs import check_label, check_name, check_url
 from access.link import Link
 from access.moment import moment_text
-from access.shape import Fields, parse_document
+from access.person import Invitation, Person
+from access.shape import Fields
+from access.store import MOST, Store
 
-log = logging.getLogger(__name__)
-
-VERSION = 1
 FILE = "state.json"
-MOST = 1_000_000_000
-"""No count in the file is larger."""
 
 LINK_ID = re.compile(r"[a-z2-7]{6}")
 _SERVICE = re.compile(r"[a-z][a-z0-9-]{0,23}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SEED = re.compile(r"[0-9a-f]{32}")
+_ROLE = re.compile(r"admin|member")
+_ERA = re.compile(r"[A-Za-z0-9_-]{0,64}")
+_RECOVERY_CODES = 10
 
-Edit = Callable[[dict[str, Link]], Link]
+_R = TypeVar("_R")
 
 
 class UnknownLink(LookupError):
@@ -38,13 +37,62 @@ class UnknownLink(LookupError):
         self.link_id = link_id
 
 
-class State:
-    """The state of one directory, which it holds locked until close().
+class UnknownPerson(LookupError):
+    """There is no person of this name."""
 
-    Used from one event loop. Durable changes go to the disk one after the other, in a thread; lazy ones
-    (counts that may be lost in a power cut) follow within `lazy_s` seconds, or with the next durable one.
-    A change goes on to its end when its caller is cancelled.
-    """
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no person {name[:40]!a}")
+        self.name = name
+
+
+@dataclass(slots=True)
+class Tables:
+    """Links by id, people by name. `tokens` are kept as they are."""
+
+    links: dict[str, Link] = field(default_factory=dict)
+    people: dict[str, Person] = field(default_factory=dict)
+    tokens: dict[str, Any] = field(default_factory=dict)
+
+    def link(self, link_id: str) -> Link:
+        """Raises UnknownLink."""
+        if link_id not in self.links:
+            raise UnknownLink(link_id)
+        return self.links[link_id]
+
+    def person(self, name: str) -> Person:
+        """Raises UnknownPerson."""
+        if name not in self.people:
+            raise UnknownPerson(name)
+        return self.people[name]
+
+    @classmethod
+    def read(cls, top: Fields) -> Self:
+        """From a document. Raises StateError."""
+        tables = cls(
+            {key: _link(fields, key) for key, fields in top.rows("links")},
+            {key: _person(fields, key) for key, fields in top.rows("people")},
+            top.object("tokens"),
+        )
+        for link in tables.links.values():
+            if link.owner is not None and link.owner not in tables.people:
+                raise files.StateError(top.file, f"links.{link.id}.owner", "is no person; remove the link")
+        return tables
+
+    def document(self) -> dict[str, Any]:
+        """As JSON objects."""
+        return {
+            "links": {link.id: _link_fields(link) for link in self.links.values()},
+            "people": {person.name: _person_fields(person) for person in self.people.values()},
+            "tokens": self.tokens,
+        }
+
+    def copy(self) -> Self:
+        """New dictionaries with the same rows."""
+        return type(self)(dict(self.links), dict(self.people), self.tokens)
+
+
+class State:
+    """The state of one directory, which it holds locked until close(). See Store for what lasts when."""
 
     def __init__(self, directory: str, *, lazy_s: float = 10.0, wait_s: float = 3.0) -> None:
         """Read the state, or begin an empty one. Raises StateError.
@@ -52,88 +100,81 @@ class State:
         Blocks, and up to `wait_s` seconds for a portal before this one that is on its way out.
         """
         self.path = f"{directory}/{FILE}"
-        self._lazy_s = lazy_s
-        self._writing = asyncio.Lock()
-        self._lazy_changes = 0  # made in memory
-        self._lazy_saved = 0  # of these, on disk
-        self._timer: asyncio.TimerHandle | None = None
         self._directory = files.lock_directory(directory, wait_s)
         try:
-            self._links, self._people, self._tokens = _read(self.path)
+            self._store = Store(self.path, Tables, lazy_s=lazy_s)
         except BaseException:
-            os.close(self._directory)
+            self.release()
             raise
 
     @property
     def links(self) -> Mapping[str, Link]:
-        """The links by id, as they are at any time."""
-        return MappingProxyType(self._links)
+        """The links by id, as they are now."""
+        return MappingProxyType(self._store.tables.links)
+
+    @property
+    def people(self) -> Mapping[str, Person]:
+        """The people by name, as they are now."""
+        return MappingProxyType(self._store.tables.people)
+
+    async def commit(self, edit: Callable[[Tables], _R]) -> _R:
+        """Change several rows at once. `edit` may run twice, may raise. Raises NotSaved and what `edit` raises."""
+        return await self._store.commit(edit)
 
     async def add(self, link: Link) -> Link:
         """Make a link with a new id last. Raises NotSaved."""
-        return await finish(self._commit(lambda links: links.setdefault(link.id, link)))
+        return await self.commit(lambda tables: tables.links.setdefault(link.id, link))
 
     async def remove(self, link_id: str) -> Link:
         """Forget a link and give back what it was. Raises UnknownLink, NotSaved."""
 
-        def edit(links: dict[str, Link]) -> Link:
-            if link_id not in links:
-                raise UnknownLink(link_id)
-            return links.pop(link_id)
+        def edit(tables: Tables) -> Link:
+            link = tables.link(link_id)
+            del tables.links[link_id]
+            return link
 
-        return await finish(self._commit(edit))
+        return await self.commit(edit)
 
     async def change(self, link_id: str, change: Callable[[Link], Link]) -> Link:
-        """Make what `change` makes of a link last, then see it in memory. `change` may run twice, may raise.
+        """Make what `change` makes of a link last. Raises UnknownLink, NotSaved, and what `change` raises."""
 
-        Raises UnknownLink, NotSaved, and what `change` raises; then nothing was changed.
-        """
-
-        def edit(links: dict[str, Link]) -> Link:
-            if link_id not in links:
-                raise UnknownLink(link_id)
-            links[link_id] = changed = change(links[link_id])
+        def edit(tables: Tables) -> Link:
+            tables.links[link_id] = changed = change(tables.link(link_id))
             return changed
 
-        return await finish(self._commit(edit))
+        return await self.commit(edit)
 
-    async def _commit(self, edit: Edit) -> Link:
-        async with self._writing:
-            links = dict(self._links)
-            edit(links)
-            await self._save(links)
-            # The same edit again, because lazy changes may have come while the disk worked.
-            return edit(self._links)
+    async def change_person(self, name: str, change: Callable[[Person], Person]) -> Person:
+        """Make what `change` makes of a person last. Raises UnknownPerson, NotSaved, and what `change` raises."""
+
+        def edit(tables: Tables) -> Person:
+            tables.people[name] = changed = change(tables.person(name))
+            return changed
+
+        return await self.commit(edit)
 
     def change_lazily(self, link_id: str, change: Callable[[Link], Link]) -> None:
         """Change counts of a link, if it is still there; the disk follows. Needs a running event loop."""
-        link = self._links.get(link_id)
-        if link is None:
-            return
-        self._links[link_id] = change(link)
-        self._lazy_changes += 1
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._lazy_s, lambda: loop.create_task(finish(self._flush_later())))
 
-    async def _flush_later(self) -> None:
-        self._timer = None
-        try:
-            await self._flush()
-        except files.NotSaved as error:
-            log.warning("%s", error)  # the next lazy change tries again
+        def edit(tables: Tables) -> None:
+            tables.links[link_id] = change(tables.links[link_id])
 
-    async def _flush(self) -> None:
-        async with self._writing:
-            if self._lazy_saved != self._lazy_changes:
-                await self._save(self._links)
+        if link_id in self.links:
+            self._store.change_lazily(edit)
+
+    def change_person_lazily(self, name: str, change: Callable[[Person], Person]) -> None:
+        """The same for a person."""
+
+        def edit(tables: Tables) -> None:
+            tables.people[name] = change(tables.people[name])
+
+        if name in self.people:
+            self._store.change_lazily(edit)
 
     async def close(self) -> None:
         """Write what is left and let the directory go, even where that raises NotSaved."""
-        if self._timer is not None:
-            self._timer.cancel()
         try:
-            await finish(self._flush())
+            await self._store.close()
         finally:
             self.release()
 
@@ -143,44 +184,6 @@ class State:
             os.close(self._directory)
             self._directory = -1
 
-    async def _save(self, links: Mapping[str, Link]) -> None:
-        lazy_changes = self._lazy_changes
-        await asyncio.to_thread(_write, self.path, dict(links), self._people, self._tokens)
-        self._lazy_saved = lazy_changes
-
-
-def _write(
-    path: str, links: Mapping[str, Link], people: Mapping[str, Any], tokens: Mapping[str, Any]
-) -> None:
-    document = {
-        "version": VERSION,
-        "links": {link.id: _link_fields(link) for link in links.values()},
-        "people": people,
-        "tokens": tokens,
-    }
-    files.replace(path, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
-
-
-def _read(path: str) -> tuple[dict[str, Link], dict[str, Any], dict[str, Any]]:
-    data = files.read(path)
-    if data is None:
-        return {}, {}, {}
-    top = parse_document(path, data)
-    version = top.number("version", 1, MOST)
-    if version != VERSION:
-        raise top.wrong(
-            "version",
-            f"is {version}, this SafeIP reads {VERSION}; "
-            "install the version that wrote it, or bring back a backup",
-        )
-    links = {
-        key: _link(Fields(path, f"links.{key[:80]}", value), key)
-        for key, value in top.object("links").items()
-    }
-    people, tokens = top.object("people"), top.object("tokens")
-    top.end()
-    return links, people, tokens
-
 
 def _link(fields: Fields, link_id: str) -> Link:
     if not LINK_ID.fullmatch(link_id):
@@ -188,13 +191,14 @@ def _link(fields: Fields, link_id: str) -> Link:
     link = Link(
         id=link_id,
         label=fields.checked("label", check_label),
+        owner=fields.maybe("owner", lambda key: fields.checked(key, check_name)),
         services=fields.names("services", _SERVICE),
         duration_s=fields.maybe("duration", fields.duration),
         expires_at=fields.maybe("expires_at", fields.moment),
         uses=fields.maybe("uses", lambda key: fields.number(key, 1, MOST)),
         used=fields.number("used", 0, MOST),
         addresses=fields.maybe("addresses", lambda key: fields.number(key, 1, MOST)),
-        pin=fields.maybe("pin", fields.pin),
+        pin=fields.maybe("pin", fields.hash),
         paused=fields.flag("paused"),
         generation=fields.number("generation", 1, MOST),
         to=fields.maybe("to", lambda key: fields.checked(key, check_url)),
@@ -208,9 +212,10 @@ def _link(fields: Fields, link_id: str) -> Link:
 def _link_fields(link: Link) -> dict[str, Any]:
     return {
         "label": link.label,
+        "owner": link.owner,
         "services": link.services,
         "duration": None if link.duration_s is None else format_duration(link.duration_s),
-        "expires_at": None if link.expires_at is None else moment_text(link.expires_at),
+        "expires_at": _moment(link.expires_at),
         "uses": link.uses,
         "used": link.used,
         "addresses": link.addresses,
@@ -219,5 +224,63 @@ def _link_fields(link: Link) -> dict[str, Any]:
         "generation": link.generation,
         "to": link.to,
         "created_at": moment_text(link.created_at),
-        "last_used_at": None if link.last_used_at is None else moment_text(link.last_used_at),
+        "last_used_at": _moment(link.last_used_at),
     }
+
+
+def _person(fields: Fields, name: str) -> Person:
+    try:
+        clean = check_name(name)
+    except ValueError:
+        clean = ""
+    if clean != name:
+        raise files.StateError(fields.file, fields.place, "is not a name: a-z, then a-z, 0-9, '.', '_' and '-'")
+    person = Person(
+        name=name,
+        role="admin" if fields.match("role", _ROLE, "admin or member") == "admin" else "member",
+        services=fields.names("services", _SERVICE, empty=True),
+        may_link=fields.flag("links"),
+        password=fields.maybe("password", fields.hash),
+        totp=fields.maybe("totp", lambda key: fields.match(key, _SEED, "a TOTP seed")),
+        totp_step=fields.number("totp_step", 0, MOST),
+        recovery=fields.hashes("recovery", _RECOVERY_CODES),
+        invitation=fields.maybe("invitation", lambda key: _invitation(fields.inner(key))),
+        asked=fields.maybe("asked", lambda key: fields.text(key, 500)),
+        era=fields.match("era", _ERA, "an era"),
+        created_at=fields.moment("created_at"),
+        last_seen_at=fields.maybe("last_seen_at", fields.moment),
+    )
+    fields.end()
+    return person
+
+
+def _invitation(fields: Fields) -> Invitation:
+    invitation = Invitation(
+        fields.match("digest", _DIGEST, "a SHA-256 in hex"), fields.moment("expires_at")
+    )
+    fields.end()
+    return invitation
+
+
+def _person_fields(person: Person) -> dict[str, Any]:
+    invitation = person.invitation
+    return {
+        "role": person.role,
+        "services": person.services,
+        "links": person.may_link,
+        "password": person.password,
+        "totp": person.totp,
+        "totp_step": person.totp_step,
+        "recovery": person.recovery,
+        "invitation": None
+        if invitation is None
+        else {"digest": invitation.digest, "expires_at": moment_text(invitation.expires_at)},
+        "asked": person.asked,
+        "era": person.era,
+        "created_at": moment_text(person.created_at),
+        "last_seen_at": _moment(person.last_seen_at),
+    }
+
+
+def _moment(seconds: int | None) -> str | None:
+    return None if seconds is None else moment_text(seconds)

@@ -33,6 +33,7 @@ def test_add_is_on_disk_when_it_answers(live: Live) -> None:
             assert on_disk.pop("pin").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
             assert on_disk == {
                 "label": "Mémé",
+                "owner": None,
                 "services": ["game", "cloud"],
                 "duration": "1h",
                 "expires_at": "2027-01-16T08:00:00Z",
@@ -286,6 +287,7 @@ def test_as_json(live: Live) -> None:
             assert link.as_json(house.clock()) == {
                 "id": link.id,
                 "label": "Mamie",
+                "owner": None,
                 "services": ["cloud"],
                 "for": None,
                 "uses": 1,

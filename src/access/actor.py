@@ -1,0 +1,41 @@
+"""Who acts, and from where."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from access.person import Person
+
+
+class NotAllowed(Exception):
+    """The actor may not do this. The message is for logs and tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """`holder` is "cli" or "person:NAME"; `address` where they act from, None on the control socket."""
+
+    CLI: ClassVar["Actor"]
+    """Root at the command line."""
+
+    holder: str
+    admin: bool
+    address: str | None = None
+    person: Person | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The person's name; None for the command line."""
+        return None if self.person is None else self.person.name
+
+    def need_admin(self) -> None:
+        """Raise NotAllowed for everybody else."""
+        if not self.admin:
+            raise NotAllowed(f"{self.holder} is no admin")
+
+
+Actor.CLI = Actor("cli", admin=True)
+
+
+def acting(person: Person, address: str | None = None) -> Actor:
+    """The actor that a signed-in person is."""
+    return Actor(person.holder, person.admin, address, person)
