@@ -60,19 +60,14 @@ def _down(path: str) -> int:
 
 
 def _check(path: str) -> int:
-    from nft import rules  # noqa: PLC0415 (the other verbs do without)
-    from nft.sets import KernelError  # noqa: PLC0415 (the same)
+    from safeip.check import refusals  # noqa: PLC0415 (the other verbs do without)
     from safeip.config import read_config  # noqa: PLC0415 (the same)
 
     config = read_config(path)
-    try:
-        refusals = rules.check(config.policy, config.custom)
-    except (KernelError, PermissionError) as error:
-        complain(f"{path} is good, but the ruleset could not be tried: {error}: run as root")
-        return 1
-    for refusal in refusals:
-        complain(f"the kernel refuses the ruleset of {path} and {config.custom}: {refusal}")
-    if refusals:
+    found = refusals(config)
+    for refusal in found:
+        complain(refusal)
+    if found:
         return 1
     count = len(config.policy.services)
     print(f"{path} is good: {count} service{'s' if count > 1 else ''}, and the kernel takes the ruleset")

@@ -10,7 +10,7 @@ from access.services import Service
 from nft.policy import PortRange, ServiceRule
 from portal.settings import Listen
 from safeip import values
-from safeip.problem import shown
+from safeip.problem import WrongValueError, shown
 from safeip.section import Section
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
@@ -41,12 +41,21 @@ def read_services(root: Section, listen: tuple[Listen, ...]) -> tuple[Mapping[st
     return services, rules
 
 
-def _check_name(table: Section, name: str) -> None:
+def service_name(name: str) -> str:
+    """A name that a service can have. Raises WrongValueError."""
     if not _NAME.fullmatch(name):
         right = 'write a letter a-z, then letters a-z, digits and "-", 24 characters at most'
-        table.problem(name, f"{shown(name)} is not a service name", right)
-    elif name in _RESERVED:
-        table.problem(name, f"{shown(name)} is a name that SafeIP uses itself", f'write another, such as "my-{name}"')
+        raise WrongValueError(f"{shown(name)} is not a service name", right)
+    if name in _RESERVED:
+        raise WrongValueError(f"{shown(name)} is a name that SafeIP uses itself", f'write another, such as "my-{name}"')
+    return name
+
+
+def _check_name(table: Section, name: str) -> None:
+    try:
+        service_name(name)
+    except WrongValueError as error:
+        table.problem(name, error.wrong, error.right)
 
 
 def _service(name: str, section: Section, protected: list[Protected]) -> tuple[Service, ServiceRule]:

@@ -25,14 +25,19 @@ class StartError(Exception):
     """The daemon cannot start. The message says what to do; what is closed stays closed."""
 
 
+class DaemonRuns(StartError):
+    """Another daemon has this state."""
+
+
 def run(config: Config) -> int:
     """Run in the foreground until SIGTERM or SIGINT; the exit code. Whatever happens, the table stays."""
     try:
         with contextlib.ExitStack() as stack:
             account = privileges.portal_account()
             _require_capability()
-            _make_directories(config, account)
-            stack.enter_context(_lock(config))
+            make_state_directory(config, account)
+            _make_runtime_directory(config)
+            stack.enter_context(lock(config))
             gate = stack.enter_context(contextlib.closing(Gate(config.policy, config.custom, log)))
             gate.start()
             signals = stack.enter_context(_signals())
@@ -53,7 +58,7 @@ def down(config: Config) -> int:
     """Take the table away; the exit code. Refused while a daemon runs, which would put it back."""
     try:
         _require_capability()
-        with _lock(config) if Path(config.state_dir).is_dir() else contextlib.nullcontext():
+        with lock(config) if Path(config.state_dir).is_dir() else contextlib.nullcontext():
             rules.down(config.policy)
     except (StartError, KernelError) as error:
         log(str(error))
@@ -101,14 +106,13 @@ def _require_capability() -> None:
         raise StartError("CAP_NET_ADMIN is missing: start it as root, or with systemctl start safeip")
 
 
-def _make_directories(config: Config, account: privileges.Account) -> None:
-    """The state is the portal's, the runtime directory the gate's."""
+def make_state_directory(config: Config, account: privileges.Account) -> None:
+    """Make it for the portal's account where it is missing. Raises StartError where it is somebody else's."""
     state = Path(config.state_dir)
     try:
         if not state.exists():
             state.mkdir(mode=0o700, parents=True)
             os.chown(state, account.uid, account.gid)
-        Path(config.runtime_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
         owner = state.stat().st_uid
     except OSError as error:
         raise StartError(f"{error.filename}: {error.strerror}") from None
@@ -119,9 +123,16 @@ def _make_directories(config: Config, account: privileges.Account) -> None:
         )
 
 
+def _make_runtime_directory(config: Config) -> None:
+    try:
+        Path(config.runtime_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"{error.filename}: {error.strerror}") from None
+
+
 @contextlib.contextmanager
-def _lock(config: Config) -> Iterator[None]:
-    """One daemon for one state. The lock ends with the process, however that ends."""
+def lock(config: Config) -> Iterator[None]:
+    """One daemon for one state. The lock ends with the process, however that ends. Raises DaemonRuns, StartError."""
     path = Path(config.state_dir, "lock")
     try:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -132,7 +143,7 @@ def _lock(config: Config) -> Iterator[None]:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             message = f"a daemon runs already on {config.state_dir}: stop it first (systemctl stop safeip)"
-            raise StartError(message) from None
+            raise DaemonRuns(message) from None
         yield
     finally:
         os.close(number)

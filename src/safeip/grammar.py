@@ -2,16 +2,15 @@
 
 import argparse
 import re
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 from access.duration import parse_duration
+from access.inputs import BadInput, check_name
 
 _MOST = 1_000_000
 _WIDTH = 79
 _HOLDER = re.compile(r"cli|(person|link|token):[a-z0-9._-]{1,32}")
-_NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 
 Verbs = Any
 """What argparse's add_subparsers gives; its class has no public name."""
@@ -69,11 +68,10 @@ def link_id(text: str) -> str:
 
 def person_name(text: str) -> str:
     """A person's name as it is compared, safe in a path."""
-    name = unicodedata.normalize("NFKC", text[:100]).strip().lower()
-    if not _NAME.fullmatch(name):
-        wrong = f"{text[:40]!a} is not a person's name"
-        raise argparse.ArgumentTypeError(f"{wrong}; write a letter a-z, then letters, digits, '.', '_' and '-', 32 at most")
-    return name
+    try:
+        return check_name(text)
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!a} {error.message}") from None
 
 
 def holder(text: str) -> str:

@@ -1,9 +1,11 @@
 """Who may do what: the capabilities of the gate, and how the portal comes to have none (capabilities(7))."""
 
+import contextlib
 import ctypes
 import os
 import pwd
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +69,21 @@ def give_up(account: Account) -> None:
     _call(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     if os.getppid() != parent:
         raise ProcessLookupError("the gate ended while the portal was started")
+
+
+@contextlib.contextmanager
+def acting_as(account: Account) -> Iterator[None]:
+    """For a `with` block, files are opened and made as `account` would, in every thread. For who is root."""
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(account.gid)
+    os.seteuid(account.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before[0])
+        os.setegid(before[1])
+        os.setgroups(before[2])
 
 
 def check_given_up() -> None:
