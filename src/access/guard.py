@@ -206,6 +206,7 @@ class Guard:
                 "banned",
                 outcome="allowed" if refusal is None else "refused",
                 reason=kind if refusal is None else refusal,
+                by="safeip",
                 address=str(address),
             )
 

@@ -105,6 +105,8 @@ class Throttle:
                 most -= 1
                 if len(tries.at) < self._limit:
                     tries.locked_until = 0.0
+        if not tries.at and not tries.locked_until:
+            del self._keys[key]
 
     def dump(self) -> dict[str, Any]:
         """What still counts, as JSON: ages and seconds left, for they outlast a clock that is set."""
@@ -114,7 +116,7 @@ class Throttle:
             at = [f"{int(now - at)} {tag}" for at, tag in tries.at if now - at < self._window_s]
             left = math.ceil(max(0.0, tries.locked_until - now))
             if left or at:
-                found[str(key)] = {"left": left, "tries": at or None}
+                found[str(key)] = {"left": left, "tries": at}
         return found
 
     def load(self, file: str, place: str, dumped: Mapping[str, Any]) -> None:
@@ -123,14 +125,10 @@ class Throttle:
         for key, value in dumped.items():
             fields = Fields(file, f"{place}.{key[:80]}", value)
             left = fields.number("left", 0, _MOST_S)
-            texts = _tries(fields)
+            texts = fields.names("tries", _TRY, empty=True)
             fields.end()
             tries = self._touch(key)
             tries.locked_until = now + left if left else 0.0
             for text in texts:
                 age, _, tag = text.partition(" ")
                 tries.at.append((now - int(age), tag))
-
-
-def _tries(fields: Fields) -> tuple[str, ...]:
-    return fields.maybe("tries", lambda key: fields.names(key, _TRY)) or ()

@@ -4,12 +4,25 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from access_desk import Argon2, OpenDesk, desk_in
 from access_house import Live, live_in
 
 
 @pytest.fixture
 def live(tmp_path: Path) -> Live:
     return partial(live_in, tmp_path)
+
+
+@pytest.fixture
+def argon2(monkeypatch: pytest.MonkeyPatch) -> Argon2:
+    counted = Argon2()
+    counted.stand_in(monkeypatch)
+    return counted
+
+
+@pytest.fixture
+def desk(tmp_path: Path, argon2: Argon2) -> OpenDesk:
+    return partial(desk_in, tmp_path)
 
 
 @pytest.fixture
