@@ -152,9 +152,10 @@ class Guard:
         counted = [(throttle, place, tag)]
         if name is not None:
             counted += [(throttle, key, "") for throttle, key in self._whom(name, device, trusted=trusted)]
+        was_locked = self._strikes.locked_s(place) > 0
         for throttle, key, mark in counted:
             throttle.count(key, mark)
-        one_too_many = not trusted and self._strikes.locked_s(place) > 0
+        one_too_many = not (trusted or was_locked) and self._strikes.locked_s(place) > 0
         self._changed()
         try:
             yield Attempt(counted)

@@ -10,6 +10,7 @@ from access.services import Service
 
 LABEL_BYTES = 64
 NAME_LONGEST = 32
+MESSAGE_LONGEST = 200
 PIN_SHORTEST, PIN_LONGEST = 4, 64
 URL_LONGEST = 2048
 
@@ -66,8 +67,24 @@ def check_label(value: object, field: str = "label") -> str:
     if '"' in label or "\\" in label:
         raise BadInput(field, "holds a double quote or a backslash; leave it out")
     if (size := len(label.encode())) > LABEL_BYTES:
-        raise BadInput(field, f"is too long: {size} bytes, {LABEL_BYTES} at most")
+        raise BadInput(field, "is too long: %(size)s bytes, %(most)s at most", size=size, most=LABEL_BYTES)
     return label
+
+
+def check_message(value: object, field: str = "message") -> str:
+    """What a stranger says of themselves: up to 200 characters of printable text on one line, or nothing."""
+    text = (
+        " ".join(unicodedata.normalize("NFC", value[: MESSAGE_LONGEST * 4]).split())
+        if isinstance(value, str)
+        else ""
+    )
+    if len(text) > MESSAGE_LONGEST:
+        raise BadInput(field, "is too long; write at most %(most)s characters", most=MESSAGE_LONGEST)
+    if not text.isprintable():
+        raise BadInput(
+            field, "holds a character that cannot be shown; write letters, digits, spaces and signs"
+        )
+    return text
 
 
 def check_services(
@@ -77,10 +94,15 @@ def check_services(
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         raise BadInput(field, "is not a list of names of services")
     if not value:
-        raise BadInput(field, f"is empty; choose from {', '.join(services)}")
+        raise BadInput(field, "is empty; choose from %(known)s", known=", ".join(services))
     for name in value:
         if name not in services:
-            raise BadInput(field, f"{name[:40]!a} is not a service; choose from {', '.join(services)}")
+            raise BadInput(
+                field,
+                "%(name)s is not a service; choose from %(known)s",
+                name=ascii(name[:40]),
+                known=", ".join(services),
+            )
     return tuple(dict.fromkeys(value))
 
 
@@ -96,8 +118,10 @@ def check_duration(
         if seconds is not None and seconds > most:
             raise BadInput(
                 field,
-                f"{format_duration(seconds)} is above the maximum of {name}; "
-                f"write at most {format_duration(most)}",
+                "%(duration)s is above the maximum of %(name)s; write at most %(most)s",
+                duration=format_duration(seconds),
+                name=name,
+                most=format_duration(most),
             )
     return seconds
 
@@ -107,9 +131,9 @@ def check_count(value: object, field: str, *, most: int) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
-        raise BadInput(field, f"is not a whole number; write 1 to {most}")
+        raise BadInput(field, "is not a whole number; write 1 to %(most)s", most=most)
     if not 1 <= value <= most:
-        raise BadInput(field, f"is out of range; write 1 to {most}")
+        raise BadInput(field, "is out of range; write 1 to %(most)s", most=most)
     return value
 
 
@@ -119,7 +143,12 @@ def check_pin(value: object, field: str = "pin") -> str | None:
         return None
     pin = clean_pin(value) if isinstance(value, str) else ""
     if not (PIN_SHORTEST <= len(pin) <= PIN_LONGEST and pin.isprintable()):
-        raise BadInput(field, f"is not a PIN; write {PIN_SHORTEST} to {PIN_LONGEST} digits or letters")
+        raise BadInput(
+            field,
+            "is not a PIN; write %(least)s to %(most)s digits or letters",
+            least=PIN_SHORTEST,
+            most=PIN_LONGEST,
+        )
     return pin
 
 
@@ -132,11 +161,12 @@ def check_url(value: object, field: str = "to") -> str | None:
     """An http or https URL with a host and without name and password, in ASCII; None is none."""
     if value is None:
         return None
-    right = "write one such as https://cloud.example.org/"
     if not isinstance(value, str) or not value:
-        raise BadInput(field, f"is not a URL; {right}")
+        raise BadInput(field, "is not a URL; write one such as https://cloud.example.org/")
     if len(value) > URL_LONGEST:
-        raise BadInput(field, f"is too long: {len(value)} characters, {URL_LONGEST} at most")
+        raise BadInput(
+            field, "is too long: %(size)s characters, %(most)s at most", size=len(value), most=URL_LONGEST
+        )
     if not _URL.fullmatch(value):
         raise BadInput(
             field, "holds a character that a URL cannot; write it percent-encoded, names in punycode"
@@ -145,11 +175,18 @@ def check_url(value: object, field: str = "to") -> str | None:
         parts = urlsplit(value)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise BadInput(field, f"is not a URL; {right}") from None
+        raise BadInput(field, "is not a URL; write one such as https://cloud.example.org/") from None
     if parts.scheme not in {"http", "https"}:
-        raise BadInput(field, f"begins with neither http:// nor https://; {right}")
+        raise BadInput(
+            field, "begins with neither http:// nor https://; write one such as https://cloud.example.org/"
+        )
     if not host or port == 0:
-        raise BadInput(field, f"names no host or port that could be reached; {right}")
+        raise BadInput(
+            field, "names no host or port that could be reached; write one such as https://cloud.example.org/"
+        )
     if "@" in parts.netloc:
-        raise BadInput(field, f"holds a name or password, which everyone would see; {right}")
+        raise BadInput(
+            field,
+            "holds a name or password, which everyone would see; write one such as https://cloud.example.org/",
+        )
     return value

@@ -1,18 +1,17 @@
 """The links of a house: made, found by their token, withdrawn."""
 
-import asyncio
 import base64
 import secrets
 import time
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
+from access.actor import Actor, NotAllowed
 from access.duration import LONGEST_S
 from access.finish import finish
 from access.gate import Gate
 from access.hashes import Hashes
+from access.history import History
 from access.inputs import (
     BadInput,
     check_count,
@@ -26,10 +25,13 @@ from access.link import Link
 from access.moment import Clock
 from access.secret import Key, same
 from access.services import Service
-from access.state import State, UnknownLink
+from access.state import State, Tables, UnknownLink
 from access.store import MOST
+from access.underway import Underway
 
 MOST_LINKS = 10_000
+MOST_OF_ONE = 50
+"""Links that one member may have."""
 MOST_USES = 1_000_000
 MOST_ADDRESSES = 1_000
 
@@ -41,7 +43,10 @@ class UsedUp(Exception):
 
 
 class Links:
-    """All methods that change something raise NotSaved, and then nothing was changed."""
+    """An admin's hand reaches all links, a member's only their own: others are UnknownLink to them.
+
+    All methods that change something raise NotSaved, and then nothing was changed.
+    """
 
     def __init__(
         self,
@@ -50,6 +55,8 @@ class Links:
         services: Mapping[str, Service],
         gate: Gate,
         hashes: Hashes,
+        history: History,
+        underway: Underway,
         *,
         clock: Clock = time.time,
     ) -> None:
@@ -59,16 +66,18 @@ class Links:
         self._gate = gate
         self._clock = clock
         self._hashes = hashes
-        self._underway: dict[str, set[asyncio.Task[Any]]] = {}
+        self._history = history
+        self._underway = underway
 
-    def list(self) -> list[Link]:
-        """All links, the oldest first."""
-        return sorted(self._state.links.values(), key=lambda link: (link.created_at, link.id))
+    def list(self, by: Actor) -> list[Link]:
+        """All that the actor may see, the oldest first."""
+        mine = [link for link in self._state.links.values() if _may(by, link)]
+        return sorted(mine, key=lambda link: (link.created_at, link.id))
 
-    def get(self, link_id: str) -> Link:
+    def get(self, by: Actor, link_id: str) -> Link:
         """Raises UnknownLink."""
         link = self._state.links.get(link_id)
-        if link is None:
+        if link is None or not _may(by, link):
             raise UnknownLink(link_id)
         return link
 
@@ -83,8 +92,26 @@ class Links:
         """What makes its URL. A secret."""
         return self._key.link_token(link.id, link.generation)
 
+    def opens(self, link: Link) -> tuple[Service, ...]:
+        """Of its services, those that are configured and that its owner may open through links."""
+        allowed = self._services
+        if link.owner is not None:
+            owner = self._state.people.get(link.owner)
+            rights = () if owner is None else owner.links_open(self._services)
+            allowed = {service.name: service for service in rights}
+        return tuple(allowed[name] for name in link.services if name in allowed)
+
+    def may_add(self, by: Actor) -> Mapping[str, Service]:
+        """The services that the actor may make links for; none where they may make no links."""
+        if by.person is None:
+            return self._services
+        person = self._state.people.get(by.person.name)
+        rights = () if person is None else person.links_open(self._services)
+        return {service.name: service for service in rights}
+
     async def add(
         self,
+        by: Actor,
         label: object,
         services: object,
         *,
@@ -95,11 +122,16 @@ class Links:
         pin: object = None,
         to: object = None,
     ) -> Link:
-        """Make a link. Values may come as they were typed: BadInput names the field as the API calls it.
+        """Make a link; a member's is their own, an admin's is the house's.
 
-        `duration_s` None: each service's default. `expires_s`: the link's own life from now. Raises Busy.
+        Values may come as they were typed: BadInput names the field as the API calls it. `duration_s` None:
+        each service's default. `expires_s`: the link's own life from now. Raises Busy; NotAllowed for a
+        member who may make none.
         """
-        clean_services = check_services(services, self._services)
+        allowed = self.may_add(by)
+        if not allowed:
+            raise NotAllowed(f"{by.holder} may make no links")
+        clean_services = check_services(services, allowed)
         now = int(self._clock())
         lives_s = check_count(expires_s, "expires", most=LONGEST_S)
         link = Link(
@@ -107,6 +139,7 @@ class Links:
             label=check_label(label),
             services=clean_services,
             created_at=now,
+            owner=None if by.admin else by.name,
             duration_s=check_duration(duration_s, clean_services, self._services),
             expires_at=None if lives_s is None else now + lives_s,
             uses=check_count(uses, "uses", most=MOST_USES),
@@ -115,33 +148,35 @@ class Links:
         )
         if (clean_pin := check_pin(pin)) is not None:
             link = replace(link, pin=await self._hashes.hash(clean_pin))
-        if len(self._state.links) >= MOST_LINKS:
-            raise BadInput("label", f"cannot be added: there are {MOST_LINKS} links already; remove some")
         while (link_id := _new_id()) in self._state.links:
             pass
-        return await self._state.add(replace(link, id=link_id))
+        link = replace(link, id=link_id)
+        await self._state.commit(lambda tables: _insert(tables, link))
+        self._record("link-added", by, link)
+        return link
 
-    async def resume(self, link_id: str) -> Link:
+    async def resume(self, by: Actor, link_id: str) -> Link:
         """Undo a pause. Raises UnknownLink."""
-        return await self._state.change(link_id, lambda link: replace(link, paused=False))
+        link = await self._state.commit(_change(by, link_id, lambda link: replace(link, paused=False)))
+        self._record("link-resumed", by, link)
+        return link
 
-    async def pause(self, link_id: str) -> Link:
+    async def pause(self, by: Actor, link_id: str) -> Link:
         """Let the link open nothing until it is resumed, and close what it opened.
 
         Raises UnknownLink; GateUnavailable when the link is paused but what it opened may still be open.
         """
-        return await finish(
-            self._withdraw(self._state.change(link_id, lambda link: replace(link, paused=True)))
-        )
+        edit = _change(by, link_id, lambda link: replace(link, paused=True))
+        return await finish(self._withdraw("link-paused", by, edit))
 
-    async def rotate(self, link_id: str) -> Link:
+    async def rotate(self, by: Actor, link_id: str) -> Link:
         """Make the link's URL unknown, give it a new one, close what it opened. Raises as pause does."""
-        change = self._state.change(link_id, lambda link: replace(link, generation=link.generation + 1))
-        return await finish(self._withdraw(change))
+        edit = _change(by, link_id, lambda link: replace(link, generation=link.generation + 1))
+        return await finish(self._withdraw("link-rotated", by, edit))
 
-    async def remove(self, link_id: str) -> Link:
+    async def remove(self, by: Actor, link_id: str) -> Link:
         """Forget the link, and close what it opened; gives back what it was. Raises as pause does."""
-        return await finish(self._withdraw(self._state.remove(link_id)))
+        return await finish(self._withdraw("link-removed", by, _change(by, link_id, None)))
 
     async def spend_use(self, link_id: str) -> Link:
         """Count a use of a link with `uses` and make it last. Raises UsedUp, UnknownLink, NotSaved."""
@@ -165,33 +200,59 @@ class Links:
             link_id, lambda link: replace(link, used=min(link.used + 1, MOST), last_used_at=now)
         )
 
-    @contextmanager
-    def underway(self, link_id: str) -> Iterator[None]:
-        """Around an opening, in a task of its own: who withdraws the link waits for it before closing."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("an opening runs in a task")
-        tasks = self._underway.setdefault(link_id, set())
-        tasks.add(task)
-        try:
-            yield
-        finally:
-            tasks.discard(task)
-            if not tasks:
-                self._underway.pop(link_id, None)
-
-    async def settle(self) -> None:
-        """Wait for the openings that are underway."""
-        for tasks in list(self._underway.values()):
-            await asyncio.wait(tasks)
-
-    async def _withdraw(self, change: Coroutine[Any, Any, Link]) -> Link:
-        link = await change
+    async def _withdraw(self, event: str, by: Actor, edit: Callable[[Tables], Link]) -> Link:
+        link = await self._state.commit(edit)
+        self._record(event, by, link)
         # From here on openings are refused. Those let through before must be open before they can be closed.
-        if tasks := self._underway.get(link.id):
-            await asyncio.wait(tasks)
+        await self._underway.ended(link.holder)
         await self._gate.revoke(holder=link.holder)
         return link
+
+    def _record(self, event: str, by: Actor, link: Link) -> None:
+        self._history.record(
+            event,
+            by=by.holder,
+            source=by.address,
+            holder=link.holder,
+            note=link.label,
+            services=link.services,
+        )
+
+
+def _may(by: Actor, link: Link) -> bool:
+    return by.admin or (by.name is not None and link.owner == by.name)
+
+
+def _change(by: Actor, link_id: str, change: Callable[[Link], Link] | None) -> Callable[[Tables], Link]:
+    """An edit of one link that the actor may touch; None forgets it."""
+
+    def edit(tables: Tables) -> Link:
+        link = tables.link(link_id)
+        if not _may(by, link):
+            raise UnknownLink(link_id)
+        if change is None:
+            return tables.links.pop(link_id)
+        tables.links[link_id] = changed = change(link)
+        return changed
+
+    return edit
+
+
+def _insert(tables: Tables, link: Link) -> None:
+    if link.id in tables.links:
+        raise BadInput("label", "could not be added; try again")  # two at once drew the same id of 2**30
+    if len(tables.links) >= MOST_LINKS:
+        raise BadInput(
+            "label", "cannot be added: there are %(most)s links already; remove some", most=MOST_LINKS
+        )
+    if link.owner is not None:
+        if link.owner not in tables.people:
+            raise NotAllowed(f"{link.owner} was removed meanwhile")
+        if sum(one.owner == link.owner for one in tables.links.values()) >= MOST_OF_ONE:
+            raise BadInput(
+                "label", "cannot be added: you have %(most)s links already; remove some", most=MOST_OF_ONE
+            )
+    tables.links[link.id] = link
 
 
 def _new_id() -> str:

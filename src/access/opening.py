@@ -4,7 +4,6 @@ import asyncio
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +11,7 @@ from access.address import Address
 from access.files import NotSaved
 from access.finish import finish
 from access.gate import Gate, GateRefusal, GateUnavailable, Grant
+from access.guard import Guard
 from access.hashes import Busy, Hashes
 from access.history import History
 from access.inputs import PIN_LONGEST, clean_pin
@@ -21,6 +21,7 @@ from access.moment import Clock
 from access.services import Service
 from access.state import UnknownLink
 from access.throttle import Throttle
+from access.underway import Underway
 
 
 class Reason(StrEnum):
@@ -99,7 +100,8 @@ class Opened(View):
 class Opening:
     """Looks at links and opens them.
 
-    Wrong PINs: 5 by link and address and 20 by link within 15 minutes, then none for 15 minutes.
+    Wrong PINs: 5 by link and address and 20 by link within 15 minutes, then none for 15 minutes. They and
+    unknown tokens are strikes against the address too (Guard).
     Refusals enter the history at most 20 times in 15 minutes by link (and for all unknown tokens together).
     """
 
@@ -107,34 +109,37 @@ class Opening:
         self,
         links: Links,
         gate: Gate,
-        services: Mapping[str, Service],
         history: History,
         hashes: Hashes,
+        guard: Guard,
+        underway: Underway,
         *,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
     ) -> None:
         self._links = links
         self._gate = gate
-        self._services = services
         self._history = history
         self._clock = clock
         self._hashes = hashes
         self._by_address = Throttle(5, 900, 900, clock=monotonic)
-        self._by_link = Throttle(20, 900, 900, clock=monotonic)
+        self._guard = guard
+        self._underway = underway
         self._told = Throttle(20, 900, 900, clock=monotonic)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def look(self, token: str, address: Address) -> View:
+    async def look(self, token: str, address: Address, *, trusted: bool = False) -> View:
         """What the link's page shows. Changes nothing, whoever asks and however often. Raises Refused."""
-        link, services = self._usable(token)
+        link, services = self._first_usable(token, address, trusted=trusted)
         grants = await self._held(link, services, address)
         view = View(link, services, grants)
         if link.used_up and not view.remaining_ms:
             raise Refused(Reason.USED_UP, link)
         return view
 
-    async def open(self, token: str, address: Address, pin: str | None = None) -> Opened:
+    async def open(
+        self, token: str, address: Address, pin: str | None = None, *, trusted: bool = False
+    ) -> Opened:
         """Grant the link's services to `address`, all or none. Raises Refused, and then nothing was opened.
 
         A link with `uses` spends one where the address was not open by it already; the use is on disk
@@ -142,11 +147,11 @@ class Opening:
         use stays spent, because the way may be open. A grant never outlives its link's end. Goes on to its
         end when the caller is cancelled.
         """
-        return await finish(self._open(token, address, pin))
+        return await finish(self._open(token, address, pin, trusted=trusted))
 
-    async def _open(self, token: str, address: Address, pin: str | None) -> Opened:
+    async def _open(self, token: str, address: Address, pin: str | None, *, trusted: bool) -> Opened:
         try:
-            opened = await self._try(token, address, pin)
+            opened = await self._try(token, address, pin, trusted=trusted)
         except Refused as refused:
             self._tell_refusal(refused, address)
             raise
@@ -159,13 +164,14 @@ class Opening:
         )
         return opened
 
-    async def _try(self, token: str, address: Address, pin: str | None) -> Opened:
-        link, services = self._usable(token)
-        with self._links.underway(link.id):
+    async def _try(self, token: str, address: Address, pin: str | None, *, trusted: bool) -> Opened:
+        link, services = self._first_usable(token, address, trusted=trusted)
+        with self._underway.opening(link.holder):
+            link, services = self._usable(token)
             if link.used_up:
                 return await self._still_open(link, services, address)
             if link.pin is not None:
-                await self._check_pin(link, address, pin)
+                await self._check_pin(link, address, pin, trusted=trusted)
                 link, services = self._usable(token)  # the hash took its time
             if link.uses is None:
                 opened = await self._grant(link, services, address)
@@ -206,10 +212,21 @@ class Opening:
             raise Refused(Reason.PAUSED, link)
         if state == "expired":
             raise Refused(Reason.EXPIRED, link)
-        services = tuple(self._services[name] for name in link.services if name in self._services)
+        services = self._links.opens(link)
         if not services:
             raise Refused(Reason.NO_SERVICE, link)
         return link, services
+
+    def _first_usable(
+        self, token: str, address: Address, *, trusted: bool
+    ) -> tuple[Link, tuple[Service, ...]]:
+        """As the visitor comes with it: a wrong token is a strike, the same one again is the same strike."""
+        try:
+            return self._usable(token)
+        except Refused as refused:
+            if refused.reason is Reason.UNKNOWN:
+                self._guard.count("link", address, trusted=trusted, guess=token)
+            raise
 
     async def _still_open(self, link: Link, services: tuple[Service, ...], address: Address) -> Opened:
         opened = Opened(link, services, await self._held(link, services, address), renewed=False)
@@ -243,26 +260,28 @@ class Opening:
             raise Refused(_BY_CODE.get(refusal.code, Reason.GATE), link, refusal.message) from None
         return Opened(link, services, tuple(grants), renewed=True)
 
-    async def _check_pin(self, link: Link, address: Address, pin: str | None) -> None:
+    async def _check_pin(self, link: Link, address: Address, pin: str | None, *, trusted: bool) -> None:
         given = clean_pin(pin or "")
         if not given or link.pin is None:
             raise Refused(Reason.PIN_NEEDED, link)
         here = (link.id, str(address))
-        if locked_s := max(self._by_address.locked_s(here), self._by_link.locked_s(link.id)):
+        waits_s = self._guard.may_try_s(address, trusted=trusted, name=link.holder)
+        if locked_s := max(self._by_address.locked_s(here), waits_s):
             raise Refused(Reason.PIN_LOCKED, link, retry_after_s=math.ceil(locked_s))
         # Counted before the hash runs: guesses in parallel find the lock that they make.
         self._by_address.count(here)
-        self._by_link.count(link.id)
-        try:
-            right = len(given) <= PIN_LONGEST and await self._hashes.matches(link.pin, given)
-        except Busy:
-            self._by_address.forgive(here)
-            self._by_link.forgive(link.id)
-            raise Refused(Reason.BUSY, link, retry_after_s=1) from None
-        if not right:
-            raise Refused(Reason.PIN_WRONG, link)
-        self._by_address.forget(here)
-        self._by_link.forgive(link.id)
+        with self._guard.attempt("pin", address, trusted=trusted, name=link.holder) as attempt:
+            try:
+                right = len(given) <= PIN_LONGEST and await self._hashes.matches(link.pin, given)
+            except Busy:
+                self._by_address.forgive(here)
+                attempt.untried()
+                raise Refused(Reason.BUSY, link, retry_after_s=1) from None
+            if not right:
+                raise Refused(Reason.PIN_WRONG, link)
+            self._by_address.forget(here)
+            # Only this try is taken back: guesses between the family's right PINs add up.
+            attempt.untried()
 
     def _tell_refusal(self, refused: Refused, address: Address) -> None:
         link = refused.link

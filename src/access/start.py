@@ -4,15 +4,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from access.bans import Bans
+from access.credentials import Credentials
 from access.gate import Gate
+from access.grants import Grants
+from access.guard import Guard
 from access.hashes import Hashes
 from access.history import History
+from access.limits import Limits
 from access.links import Links
 from access.moment import Clock
 from access.opening import Opening
+from access.people import People
 from access.secret import Key
 from access.services import Service
+from access.sessions import Sessions
+from access.sign_in import SignIn
 from access.state import State
+from access.underway import Underway
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +29,34 @@ class Access:
     """The parts that the portal works with. End with close()."""
 
     key: Key
+    state: State
+    history: History
+    guard: Guard
+    people: People
+    sessions: Sessions
+    sign_in: SignIn
+    credentials: Credentials
     links: Links
     opening: Opening
-    history: History
-    state: State
+    grants: Grants
+    bans: Bans
+    underway: Underway
 
     async def close(self) -> None:
         """Wait for what is underway, write what is left, let the directory go. Raises NotSaved."""
-        await self.links.settle()
-        await self.state.close()
+        await self.underway.settle()
+        try:
+            await self.guard.close()
+            await self.sessions.close()
+        finally:
+            await self.state.close()
 
 
 def start(
     state_dir: str,
     services: Mapping[str, Service],
     gate: Gate,
+    limits: Limits | None = None,
     *,
     clock: Clock = time.time,
     monotonic: Clock = time.monotonic,
@@ -46,12 +68,58 @@ def start(
     """
     state = State(state_dir)
     try:
-        key = Key.load(f"{state_dir}/secret.key", needed=bool(state.links))
-        history = History(f"{state_dir}/history.jsonl", clock=clock)
+        return _build(state, state_dir, services, gate, limits or Limits(), clock, monotonic)
     except BaseException:
         state.release()
         raise
-    hashes = Hashes()
-    links = Links(state, key, services, gate, hashes, clock=clock)
-    opening = Opening(links, gate, services, history, hashes, clock=clock, monotonic=monotonic)
-    return Access(key, links, opening, history, state)
+
+
+def _build(
+    state: State,
+    state_dir: str,
+    services: Mapping[str, Service],
+    gate: Gate,
+    limits: Limits,
+    clock: Clock,
+    monotonic: Clock,
+) -> Access:
+    with_totp = any(person.totp is not None for person in state.people.values())
+    key = Key.load(f"{state_dir}/secret.key", needed=bool(state.links) or with_totp)
+    history = History(f"{state_dir}/history.jsonl", clock=clock)
+    hashes, underway = Hashes(), Underway()
+    guard = Guard(
+        state_dir,
+        key,
+        gate,
+        history,
+        ban_after=limits.ban_after,
+        ban_duration_s=limits.ban_duration_s,
+        clock=clock,
+        monotonic=monotonic,
+    )
+    people = People(state, services, gate, hashes, guard, history, underway, clock=clock, host=limits.host)
+    sessions = Sessions(
+        state_dir,
+        state,
+        history,
+        idle_s=limits.session_idle_s,
+        lifetime_s=limits.session_lifetime_s,
+        clock=clock,
+    )
+    sign_in = SignIn(state, key, hashes, guard, sessions, history, clock)
+    links = Links(state, key, services, gate, hashes, history, underway, clock=clock)
+    return Access(
+        key=key,
+        state=state,
+        history=history,
+        guard=guard,
+        people=people,
+        sessions=sessions,
+        sign_in=sign_in,
+        credentials=Credentials(state, key, hashes, sign_in, guard, history, clock, host=limits.host),
+        links=links,
+        opening=Opening(links, gate, history, hashes, guard, underway, clock=clock, monotonic=monotonic),
+        grants=Grants(state, services, gate, history, underway),
+        bans=Bans(gate, guard, history),
+        underway=underway,
+    )

@@ -234,7 +234,9 @@ def _person(fields: Fields, name: str) -> Person:
     except ValueError:
         clean = ""
     if clean != name:
-        raise files.StateError(fields.file, fields.place, "is not a name: a-z, then a-z, 0-9, '.', '_' and '-'")
+        raise files.StateError(
+            fields.file, fields.place, "is not a name: a-z, then a-z, 0-9, '.', '_' and '-'"
+        )
     person = Person(
         name=name,
         role="admin" if fields.match("role", _ROLE, "admin or member") == "admin" else "member",
@@ -255,9 +257,7 @@ def _person(fields: Fields, name: str) -> Person:
 
 
 def _invitation(fields: Fields) -> Invitation:
-    invitation = Invitation(
-        fields.match("digest", _DIGEST, "a SHA-256 in hex"), fields.moment("expires_at")
-    )
+    invitation = Invitation(fields.match("digest", _DIGEST, "a SHA-256 in hex"), fields.moment("expires_at"))
     fields.end()
     return invitation
 

@@ -4,14 +4,13 @@ from typing import Any
 
 from aiohttp import web
 
+from access.actor import Actor
+from access.bans import DEFAULT_S
 from access.gate import Grant
-from access.inputs import BadInput, check_duration, check_label
+from access.inputs import BadInput
 from access.moment import moment_text
 from portal.api_input import Input
 from portal.site import Site
-
-_BAN_S = 86400
-HOLDER = "cli"
 
 
 def add_routes(app: web.Application, site: Site) -> None:
@@ -32,11 +31,12 @@ class _GateApi:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._prefix = site.settings.ipv6_prefix
-        self._record = site.access.history.record
+        self._grants = site.access.grants
+        self._bans = site.access.bans
 
     async def status(self, _request: web.Request) -> web.Response:
         """The gate's account, with the services' titles and what the portal adds."""
-        settings, links = self._site.settings, self._site.access.links.list()
+        settings, links = self._site.settings, self._site.access.links.list(Actor.CLI)
         status: dict[str, Any] = await self._site.gate.status()
         for name, service in settings.services.items():
             status.setdefault("services", {}).setdefault(name, {})["title"] = service.title
@@ -52,24 +52,20 @@ class _GateApi:
         service, holder = self._service(query), query.take_text("holder")
         address = query.take_address("address", self._prefix)
         query.end()
-        return self._grants(await self._site.gate.grants(service=service, address=address, holder=holder))
+        found = await self._grants.list(Actor.CLI, service=service, address=address, holder=holder)
+        return self._answer(found)
 
     async def grant(self, request: web.Request) -> web.Response:
         """Open a service for an address, held by `cli`."""
         body = await Input.of_body(request)
         name = body.need_text("service")
-        service = self._site.settings.services.get(name)
-        if service is None:
+        if name not in self._site.settings.services:
             raise self._unknown_service(name)
         address = body.need_address("address", self._prefix)
-        chosen_s = body.take_duration("for")
-        note_text = body.take_text("note")
-        note = check_label(note_text, "note") if note_text else ""
+        duration_s, note = body.take_duration("for"), body.take_text("note") or ""
         body.end()
-        duration_s = check_duration(chosen_s, (name,), self._site.settings.services) or service.default_duration_s
-        grants = await self._site.gate.grant({name: duration_s}, address, holder=HOLDER, note=note)
-        self._record("granted", holder=HOLDER, note=note or None, address=str(address), services=[name])
-        return self._grants(grants, status=201)
+        grants = await self._grants.open(Actor.CLI, [name], address, duration_s=duration_s, note=note)
+        return self._answer(grants, status=201)
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Close what ?service, ?address and ?holder match together, or ?all=true."""
@@ -81,17 +77,9 @@ class _GateApi:
         chosen = service is not None or holder is not None or address is not None
         if chosen == everything:
             raise BadInput("all", "goes alone; else give a service, an address or a holder")
-        revoked = await self._site.gate.revoke(
-            service=service, address=address, holder=holder, everything=everything
+        revoked = await self._grants.revoke(
+            Actor.CLI, service=service, address=address, holder=holder, everything=everything
         )
-        if revoked:
-            self._record(
-                "revoked",
-                reason="all" if everything else None,
-                holder=holder,
-                address=None if address is None else str(address),
-                services=[] if service is None else [service],
-            )
         return web.json_response({"revoked": revoked})
 
     async def blocked(self, _request: web.Request) -> web.Response:
@@ -123,7 +111,7 @@ class _GateApi:
                     "remaining_s": row.remaining_ms // 1000,
                     "packets": row.packets,
                 }
-                for row in await self._site.gate.banned()
+                for row in await self._bans.list(Actor.CLI)
             ]
         )
 
@@ -131,10 +119,9 @@ class _GateApi:
         """Shut an address out, for a day where nothing else is said."""
         body = await Input.of_body(request)
         address = body.need_address("address", self._prefix)
-        duration_s = body.take_duration("for") or _BAN_S
+        duration_s = body.take_duration("for") or DEFAULT_S
         body.end()
-        await self._site.gate.ban(address, duration_s)
-        self._record("banned", holder=HOLDER, address=str(address))
+        await self._bans.ban(Actor.CLI, address, duration_s)
         until = moment_text(self._site.clock() + duration_s)
         return web.json_response({"address": str(address), "expires_at": until}, status=201)
 
@@ -143,8 +130,7 @@ class _GateApi:
         query = Input.of_query(request)
         address = query.need_address("address", self._prefix)
         query.end()
-        await self._site.gate.ban(address, 0)
-        self._record("unbanned", holder=HOLDER, address=str(address))
+        await self._bans.unban(Actor.CLI, address)
         return web.json_response({"address": str(address)})
 
     def _service(self, query: Input) -> str | None:
@@ -157,6 +143,6 @@ class _GateApi:
         known = ", ".join(self._site.settings.services)
         return BadInput("service", f"{name[:40]!a} is not a service; choose from {known}")
 
-    def _grants(self, grants: list[Grant], *, status: int = 200) -> web.Response:
+    def _answer(self, grants: list[Grant], *, status: int = 200) -> web.Response:
         now = self._site.clock()
         return web.json_response([grant.as_json(now) for grant in grants], status=status)

@@ -5,9 +5,9 @@ from typing import Any
 
 from aiohttp import web
 
+from access.actor import Actor
 from access.inputs import BadInput
 from access.link import Link
-from portal.api_gate import HOLDER
 from portal.api_input import Input
 from portal.site import Site
 
@@ -18,10 +18,10 @@ def add_routes(app: web.Application, site: Site) -> None:
     router.add_get("/api/v1/links", api.all)
     router.add_post("/api/v1/links", api.add)
     router.add_get("/api/v1/links/{id}", api.one)
-    router.add_delete("/api/v1/links/{id}", api.act("link-removed", links.remove))
-    router.add_post("/api/v1/links/{id}/pause", api.act("link-paused", links.pause))
-    router.add_post("/api/v1/links/{id}/resume", api.act("link-resumed", links.resume))
-    router.add_post("/api/v1/links/{id}/rotate", api.act("link-rotated", links.rotate, with_url=True))
+    router.add_delete("/api/v1/links/{id}", api.act(links.remove))
+    router.add_post("/api/v1/links/{id}/pause", api.act(links.pause))
+    router.add_post("/api/v1/links/{id}/resume", api.act(links.resume))
+    router.add_post("/api/v1/links/{id}/rotate", api.act(links.rotate, with_url=True))
 
 
 class _LinksApi:
@@ -32,11 +32,11 @@ class _LinksApi:
     async def all(self, _request: web.Request) -> web.Response:
         """All links, the oldest first, without their URLs."""
         now = self._site.clock()
-        return web.json_response([link.as_json(now) for link in self._links.list()])
+        return web.json_response([link.as_json(now) for link in self._links.list(Actor.CLI)])
 
     async def one(self, request: web.Request) -> web.Response:
         """One link, with its URL."""
-        return web.json_response(self._with_url(self._links.get(request.match_info["id"])))
+        return web.json_response(self._with_url(self._links.get(Actor.CLI, request.match_info["id"])))
 
     async def add(self, request: web.Request) -> web.Response:
         """Make a link."""
@@ -51,27 +51,19 @@ class _LinksApi:
             **{key: body.take(key) for key in ("uses", "addresses", "pin", "to")},
         }
         body.end()
-        link = await self._links.add(label, services, **values)
-        self._record("link-added", link)
+        link = await self._links.add(Actor.CLI, label, services, **values)
         return web.json_response(self._with_url(link), status=201)
 
     def act(
-        self, event: str, act: Callable[[str], Awaitable[Link]], *, with_url: bool = False
+        self, act: Callable[[Actor, str], Awaitable[Link]], *, with_url: bool = False
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         """A handler that does `act` to the link and answers what it is then, or was."""
 
         async def handler(request: web.Request) -> web.Response:
-            link = await act(request.match_info["id"])
-            self._record(event, link)
+            link = await act(Actor.CLI, request.match_info["id"])
             return web.json_response(self._with_url(link) if with_url else link.as_json(self._site.clock()))
 
         return handler
 
     def _with_url(self, link: Link) -> dict[str, Any]:
         return {**link.as_json(self._site.clock()), "url": self._site.link_url(self._links.token(link))}
-
-    def _record(self, event: str, link: Link) -> None:
-        # The one who acts is the admin at the command line; the note says whose link it was.
-        self._site.access.history.record(
-            event, holder=HOLDER, note=f"{link.id} {link.label}", services=link.services
-        )

@@ -59,7 +59,7 @@ async def serve(
         async with contextlib.AsyncExitStack() as stack:
             gate = await GateClient.connect(gate_socket)
             stack.callback(gate.close)
-            access = start(settings.state_dir, settings.services, gate)
+            access = start(settings.state_dir, settings.services, gate, settings.limits)
             stack.push_async_callback(access.close)
             pages = Pages(_ROOT, secure=is_secure(settings))
             site = make_site(settings, access, gate, pages)

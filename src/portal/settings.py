@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
+from urllib.parse import urlsplit
 
+from access.limits import Limits
 from access.services import Service
 
 Network = IPv4Network | IPv6Network
@@ -64,3 +66,14 @@ class Settings:
     ban_duration_s: int = 3600
     ipv6_prefix: int = 64
     trusted_networks: tuple[Network, ...] = ()
+
+    @property
+    def limits(self) -> Limits:
+        """What of this is access's to keep."""
+        return Limits(
+            self.session_idle_s,
+            self.session_lifetime_s,
+            self.ban_after,
+            self.ban_duration_s,
+            urlsplit(self.url).hostname or "",
+        )

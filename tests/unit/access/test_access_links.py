@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from access_house import Live, live_in
 
+from access.actor import Actor
 from access.gate import GateUnavailable
 from access.inputs import BadInput
 from access.links import MOST_ADDRESSES, MOST_USES
@@ -19,7 +20,7 @@ TOKEN = re.compile(r"[a-z2-7]{6}-[a-z2-7]{32}")  # 32 characters of 5 bits: 160 
 def test_add_is_on_disk_when_it_answers(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add(
+            link = await house.links.add(Actor.CLI,
                 "  Me\u0301mé ",
                 ["game", "cloud", "game"],
                 duration_s=3600,
@@ -49,7 +50,7 @@ def test_add_is_on_disk_when_it_answers(live: Live) -> None:
             assert house.links.token(link) not in house.state_text
             assert "4711" not in house.state_text
         async with live() as house:
-            assert house.links.list() == [link]
+            assert house.links.list(Actor.CLI) == [link]
             assert house.links.find(house.links.token(link)) == link
 
     asyncio.run(main())
@@ -58,7 +59,7 @@ def test_add_is_on_disk_when_it_answers(live: Live) -> None:
 def test_tokens(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            tokens = [house.links.token(await house.links.add(f"L{n}", ["cloud"])) for n in range(20)]
+            tokens = [house.links.token(await house.links.add(Actor.CLI, f"L{n}", ["cloud"])) for n in range(20)]
             assert all(TOKEN.fullmatch(token) for token in tokens)
             assert len({token[7:] for token in tokens}) == 20
             mac = tokens[0][7:]
@@ -97,7 +98,7 @@ def test_unknown_ids_cost_the_same_compare(live: Live, monkeypatch: pytest.Monke
 
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"])
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"])
             for token in [f"{link.id}-{'a' * 32}", f"zzzzzz-{'a' * 32}"]:
                 made.clear()
                 assert house.links.find(token) is None
@@ -110,9 +111,9 @@ def test_unknown_ids_cost_the_same_compare(live: Live, monkeypatch: pytest.Monke
 def test_rotate_makes_the_old_url_unknown_for_good(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"])
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"])
             old = house.links.token(link)
-            rotated = await house.links.rotate(link.id)
+            rotated = await house.links.rotate(Actor.CLI, link.id)
             new = house.links.token(rotated)
             assert new != old
             assert new[:6] == old[:6]
@@ -126,7 +127,7 @@ def test_rotate_makes_the_old_url_unknown_for_good(live: Live) -> None:
 def test_another_key_makes_every_url_new(live: Live, tmp_path: Path) -> None:
     async def main() -> None:
         async with live() as house:
-            token = house.links.token(await house.links.add("Mamie", ["cloud"]))
+            token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"]))
         (tmp_path / "secret.key").write_text(base64.b64encode(bytes(32)).decode())
         async with live() as house:
             assert house.links.find(token) is None
@@ -138,16 +139,16 @@ def test_another_key_makes_every_url_new(live: Live, tmp_path: Path) -> None:
 def test_withdrawing_lasts_and_revokes(live: Live, withdraw: str) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"])
-            assert (await getattr(house.links, withdraw)(link.id)).id == link.id
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"])
+            assert (await getattr(house.links, withdraw)(Actor.CLI, link.id)).id == link.id
             assert house.gate.calls == ["revoke"]
         async with live() as house:
             if withdraw == "remove":
-                assert house.links.list() == []
+                assert house.links.list(Actor.CLI) == []
                 with pytest.raises(UnknownLink):
-                    house.links.get(link.id)
+                    house.links.get(Actor.CLI, link.id)
             else:
-                after = house.links.get(link.id)
+                after = house.links.get(Actor.CLI, link.id)
                 assert (after.paused, after.generation) == ((True, 1) if withdraw == "pause" else (False, 2))
 
     asyncio.run(main())
@@ -156,12 +157,12 @@ def test_withdrawing_lasts_and_revokes(live: Live, withdraw: str) -> None:
 def test_pause_holds_when_the_gate_is_silent(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"])
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"])
             house.gate.fail = GateUnavailable("gone")
             with pytest.raises(GateUnavailable):
-                await house.links.pause(link.id)
+                await house.links.pause(Actor.CLI, link.id)
             assert json.loads(house.state_text)["links"][link.id]["paused"] is True
-            assert (await house.links.resume(link.id)).paused is False
+            assert (await house.links.resume(Actor.CLI, link.id)).paused is False
             assert json.loads(house.state_text)["links"][link.id]["paused"] is False
 
     asyncio.run(main())
@@ -172,7 +173,7 @@ def test_unknown_ids(live: Live) -> None:
         async with live() as house:
             for act in [house.links.pause, house.links.resume, house.links.rotate, house.links.remove]:
                 with pytest.raises(UnknownLink, match="there is no link 'zzzzzz'"):
-                    await act("zzzzzz")
+                    await act(Actor.CLI, "zzzzzz")
             assert not house.gate.calls
 
     asyncio.run(main())
@@ -241,10 +242,10 @@ def test_bad_input(live: Live, values: dict[str, Any], field: str, message: str)
     async def main() -> None:
         async with live() as house:
             with pytest.raises(BadInput) as caught:
-                await house.links.add(**({"label": "Mamie", "services": ["cloud"]} | values))
+                await house.links.add(Actor.CLI, **({"label": "Mamie", "services": ["cloud"]} | values))
             assert caught.value.field == field
             assert message in caught.value.message
-            assert house.links.list() == []
+            assert house.links.list(Actor.CLI) == []
             assert not (house.directory / "state.json").exists()
 
     asyncio.run(main())
@@ -256,9 +257,9 @@ def test_bad_input(live: Live, values: dict[str, Any], field: str, message: str)
 def test_good_labels(live: Live, label: str) -> None:
     async def main() -> None:
         async with live() as house:
-            assert (await house.links.add(label, ["cloud"])).label == label
+            assert (await house.links.add(Actor.CLI, label, ["cloud"])).label == label
         async with live() as house:
-            assert house.links.list()[0].label == label
+            assert house.links.list(Actor.CLI)[0].label == label
 
     asyncio.run(main())
 
@@ -275,7 +276,7 @@ def test_good_labels(live: Live, label: str) -> None:
 def test_good_urls(tmp_path: Path, url: str) -> None:
     async def main() -> None:
         async with live_in(tmp_path) as house:
-            assert (await house.links.add("Mamie", ["cloud"], to=url)).to == url
+            assert (await house.links.add(Actor.CLI, "Mamie", ["cloud"], to=url)).to == url
 
     asyncio.run(main())
 
@@ -283,7 +284,7 @@ def test_good_urls(tmp_path: Path, url: str) -> None:
 def test_as_json(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], pin="4711", uses=1, expires_s=60)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], pin="4711", uses=1, expires_s=60)
             assert link.as_json(house.clock()) == {
                 "id": link.id,
                 "label": "Mamie",
@@ -304,6 +305,6 @@ def test_as_json(live: Live) -> None:
             assert link.as_json(house.clock() + 60)["state"] == "expired"
             spent = await house.links.spend_use(link.id)
             assert spent.state(house.clock()) == "used-up"
-            assert (await house.links.pause(link.id)).state(house.clock() + 60) == "paused"
+            assert (await house.links.pause(Actor.CLI, link.id)).state(house.clock() + 60) == "paused"
 
     asyncio.run(main())

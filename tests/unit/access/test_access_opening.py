@@ -5,10 +5,12 @@ import shutil
 import time
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Network
+from typing import Any
 
 import pytest
 from access_house import SERVICES, House, Live, until
 
+from access.actor import Actor
 from access.files import NotSaved
 from access.gate import GateRefusal, GateUnavailable
 from access.opening import Opened, Reason, Refused
@@ -42,13 +44,13 @@ async def reasons(house: House, *attempts: tuple[str, IPv4Address, str | None]) 
 def test_two_at_once_for_the_last_use(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            token = house.links.token(await house.links.add("Mamie", ["cloud"], uses=1))
+            token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1))
             came_to = await reasons(
                 house, *((token, IPv4Address(f"203.0.113.{n}"), None) for n in range(1, 21))
             )
             assert sorted(came_to) == ["Opened"] + ["used-up"] * 19
             assert len(house.gate.open) == 1
-            assert house.links.list()[0].used == 1
+            assert house.links.list(Actor.CLI)[0].used == 1
 
     asyncio.run(main())
 
@@ -56,9 +58,9 @@ def test_two_at_once_for_the_last_use(live: Live) -> None:
 def test_double_tap_spends_one_use(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            token = house.links.token(await house.links.add("Mamie", ["cloud"], uses=2))
+            token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=2))
             assert await reasons(house, *[(token, HERE, None)] * 5) == ["Opened"] * 5
-            assert house.links.list()[0].used == 1
+            assert house.links.list(Actor.CLI)[0].used == 1
 
     asyncio.run(main())
 
@@ -66,7 +68,7 @@ def test_double_tap_spends_one_use(live: Live) -> None:
 def test_spent_use_is_on_disk_before_the_gate_is_asked(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1)
             house.gate.wait, house.gate.asked = asyncio.Event(), asyncio.Event()
             opening = asyncio.create_task(house.opening.open(house.links.token(link), HERE))
             await house.gate.asked.wait()
@@ -80,14 +82,14 @@ def test_spent_use_is_on_disk_before_the_gate_is_asked(live: Live) -> None:
 def test_use_is_given_back_when_the_gate_refuses(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1)
             house.gate.fail = GateRefusal("kernel", "no memory")
             assert (await refused(house, house.links.token(link))).reason is Reason.GATE
-            assert house.links.get(link.id).used == 0
+            assert house.links.get(Actor.CLI, link.id).used == 0
             house.gate.fail = None
             await house.opening.open(house.links.token(link), HERE)
         async with live() as house:
-            assert house.links.get(link.id).used == 1
+            assert house.links.get(Actor.CLI, link.id).used == 1
 
     asyncio.run(main())
 
@@ -95,11 +97,11 @@ def test_use_is_given_back_when_the_gate_refuses(live: Live) -> None:
 def test_given_back_use_reaches_the_disk(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1)
             house.gate.trusted.add(str(HERE))
             assert (await refused(house, house.links.token(link))).reason is Reason.TRUSTED
         async with live() as house:
-            assert house.links.get(link.id).used == 0
+            assert house.links.get(Actor.CLI, link.id).used == 0
 
     asyncio.run(main())
 
@@ -109,14 +111,14 @@ def test_use_stays_spent_when_the_gate_falls_silent(live: Live) -> None:
 
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1)
             house.gate.wait, house.gate.asked = asyncio.Event(), asyncio.Event()
             opening = asyncio.create_task(refused(house, house.links.token(link)))
             await house.gate.asked.wait()
             house.gate.fail = GateUnavailable("gone")
             house.gate.wait.set()
             assert (await opening).reason is Reason.GATE_UNAVAILABLE
-            assert house.links.get(link.id).used == 1
+            assert house.links.get(Actor.CLI, link.id).used == 1
 
     asyncio.run(main())
 
@@ -124,10 +126,10 @@ def test_use_stays_spent_when_the_gate_falls_silent(live: Live) -> None:
 def test_no_use_is_spent_when_the_gate_is_gone_already(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1)
             house.gate.fail = GateUnavailable("gone")
             assert (await refused(house, house.links.token(link))).reason is Reason.GATE_UNAVAILABLE
-            assert house.links.get(link.id).used == 0
+            assert house.links.get(Actor.CLI, link.id).used == 0
             house.gate.fail = None
 
     asyncio.run(main())
@@ -136,7 +138,7 @@ def test_no_use_is_spent_when_the_gate_is_gone_already(live: Live) -> None:
 def test_cancelled_opening_is_not_left_half_done(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1)
             house.gate.wait, house.gate.asked = asyncio.Event(), asyncio.Event()
             opening = asyncio.create_task(house.opening.open(house.links.token(link), HERE))
             await house.gate.asked.wait()
@@ -145,8 +147,8 @@ def test_cancelled_opening_is_not_left_half_done(live: Live) -> None:
                 await opening
             house.gate.fail = GateRefusal("too-many", "full")
             house.gate.wait.set()
-            await house.links.settle()
-            assert house.links.get(link.id).used == 0
+            await house.access.underway.settle()
+            assert house.links.get(Actor.CLI, link.id).used == 0
             assert not house.gate.open
 
     asyncio.run(main())
@@ -159,11 +161,11 @@ def test_withdrawing_closes_what_is_being_opened(live: Live, withdraw: str, uses
 
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=uses)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=uses)
             house.gate.wait, house.gate.asked = asyncio.Event(), asyncio.Event()
             opening = asyncio.create_task(house.opening.open(house.links.token(link), HERE))
             await house.gate.asked.wait()
-            withdrawal = asyncio.create_task(getattr(house.links, withdraw)(link.id))
+            withdrawal = asyncio.create_task(getattr(house.links, withdraw)(Actor.CLI, link.id))
             await until(lambda: (now := house.links.find(house.links.token(link))) is None or now.paused)
             assert not withdrawal.done()
             house.gate.wait.set()
@@ -178,10 +180,10 @@ def test_withdrawing_closes_what_is_being_opened(live: Live, withdraw: str, uses
 def test_link_paused_while_its_pin_is_checked_does_not_open(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], pin="4711")
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], pin="4711")
             opening = asyncio.create_task(refused(house, house.links.token(link), HERE, "4711"))
             await asyncio.sleep(0)
-            await house.links.pause(link.id)
+            await house.links.pause(Actor.CLI, link.id)
             assert (await opening).reason is Reason.PAUSED
             assert house.gate.calls == ["revoke"]
 
@@ -197,13 +199,13 @@ def test_link_paused_while_a_use_is_spent_does_not_open(live: Live, monkeypatch:
 
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1)
             monkeypatch.setattr(os, "fsync", slow)
-            pausing = asyncio.create_task(house.links.pause(link.id))
+            pausing = asyncio.create_task(house.links.pause(Actor.CLI, link.id))
             await asyncio.sleep(0.01)  # its disk is at work, which the opening waits for
             assert (await refused(house, house.links.token(link))).reason is Reason.PAUSED
             await pausing
-            assert house.links.get(link.id).used == 0
+            assert house.links.get(Actor.CLI, link.id).used == 0
             assert house.gate.calls == ["revoke"]
 
     asyncio.run(main())
@@ -212,7 +214,7 @@ def test_link_paused_while_a_use_is_spent_does_not_open(live: Live, monkeypatch:
 def test_parallel_pin_guesses_do_not_slip_through(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            token = house.links.token(await house.links.add("Mamie", ["cloud"], pin="0029"))
+            token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"], pin="0029"))
             came_to = await reasons(house, *((token, HERE, f"{guess:04}") for guess in range(30)))
             assert came_to == ["pin-wrong"] * 5 + ["pin-locked"] * 25
             assert (await refused(house, token, HERE, "0029")).reason is Reason.PIN_LOCKED
@@ -224,7 +226,7 @@ def test_parallel_pin_guesses_do_not_slip_through(live: Live) -> None:
 def test_guesses_from_many_addresses_lock_the_link(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            token = house.links.token(await house.links.add("Mamie", ["cloud"], pin="4711"))
+            token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"], pin="4711"))
             guesses = ((token, IPv4Address(f"203.0.113.{n}"), "0000") for n in range(1, 31))
             came_to = await reasons(house, *guesses)
             assert came_to == ["pin-wrong"] * 20 + ["pin-locked"] * 10
@@ -239,7 +241,7 @@ def test_guesses_from_many_addresses_lock_the_link(live: Live) -> None:
 def test_right_pins_never_lock(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            token = house.links.token(await house.links.add("Mamie", ["cloud"], pin="4711"))
+            token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"], pin="4711"))
             for _ in range(25):
                 await house.opening.open(token, HERE, "4711")
             assert (await refused(house, token, HERE, "1234")).reason is Reason.PIN_WRONG
@@ -250,7 +252,7 @@ def test_right_pins_never_lock(live: Live) -> None:
 def test_pin_right_however_it_is_typed(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            token = house.links.token(await house.links.add("Mamie", ["cloud"], pin="4711"))
+            token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"], pin="4711"))
             assert (await house.opening.open(token, HERE, " \uff14\uff17\uff11\uff11 ")).renewed
 
     asyncio.run(main())
@@ -259,7 +261,7 @@ def test_pin_right_however_it_is_typed(live: Live) -> None:
 def test_missing_pin_is_no_try_and_a_huge_one_is_wrong(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            token = house.links.token(await house.links.add("Mamie", ["cloud"], pin="4711"))
+            token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"], pin="4711"))
             for pin in [None, "", "   "] * 4:
                 assert (await refused(house, token, HERE, pin)).reason is Reason.PIN_NEEDED
             assert (await refused(house, token, HERE, "4" * 100_000)).reason is Reason.PIN_WRONG
@@ -271,10 +273,12 @@ def test_pins_beyond_the_queue_are_not_counted(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
             first = [
-                house.links.token(await house.links.add(f"L{n}", ["cloud"], pin="4711")) for n in range(9)
+                house.links.token(await house.links.add(Actor.CLI, f"L{n}", ["cloud"], pin="4711"))
+                for n in range(9)
             ]
-            last = house.links.token(await house.links.add("last", ["cloud"], pin="4711"))
-            attempts = [(token, HERE, "4711") for token in first for _ in range(4)] + [
+            last = house.links.token(await house.links.add(Actor.CLI, "last", ["cloud"], pin="4711"))
+            there = [IPv4Address(f"198.51.100.{n}") for n in range(36)]
+            attempts = [(first[n % 9], address, "4711") for n, address in enumerate(there)] + [
                 (last, HERE, "0000")
             ] * 25
             came_to = await reasons(house, *attempts)
@@ -287,7 +291,7 @@ def test_pins_beyond_the_queue_are_not_counted(live: Live) -> None:
 def test_used_up_link_tells_without_renewing(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1, pin="4711")
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1, pin="4711")
             token = house.links.token(link)
             assert (await house.opening.open(token, HERE, "4711")).renewed
             house.clock.now += 3600
@@ -308,16 +312,16 @@ def test_used_up_link_tells_without_renewing(live: Live) -> None:
 def test_renewal_of_a_limited_link_spends_nothing(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud", "game"], uses=2)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud", "game"], uses=2)
             token = house.links.token(link)
             await house.opening.open(token, HERE)
             house.clock.now += 1800
             opened = await house.opening.open(token, HERE)
             assert opened.remaining_ms == 3_600_000
-            assert house.links.get(link.id).used == 1
+            assert house.links.get(Actor.CLI, link.id).used == 1
             house.clock.now += 3601  # game is closed again, cloud still open: that is a new opening
             await house.opening.open(token, HERE)
-            assert house.links.get(link.id).used == 2
+            assert house.links.get(Actor.CLI, link.id).used == 2
 
     asyncio.run(main())
 
@@ -325,17 +329,17 @@ def test_renewal_of_a_limited_link_spends_nothing(live: Live) -> None:
 def test_full_disk_opens_nothing_on_a_limited_link(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1)
-            free = await house.links.add("Yves", ["cloud"])
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1)
+            free = await house.links.add(Actor.CLI, "Yves", ["cloud"])
             (house.directory / "state.json.new").mkdir()  # stands in the way as a full disk would
             failed = await refused(house, house.links.token(link))
             assert failed.reason is Reason.NOT_SAVED
-            assert house.links.get(link.id).used == 0
+            assert house.links.get(Actor.CLI, link.id).used == 0
             assert not house.gate.open
             await house.opening.open(house.links.token(free), HERE)  # needs no disk
             with pytest.raises(NotSaved):
-                await house.links.pause(free.id)
-            assert not house.links.get(free.id).paused
+                await house.links.pause(Actor.CLI, free.id)
+            assert not house.links.get(Actor.CLI, free.id).paused
             shutil.rmtree(house.directory / "state.json.new")
 
     asyncio.run(main())
@@ -347,15 +351,15 @@ def test_full_disk_opens_nothing_on_a_limited_link(live: Live) -> None:
 def test_order_of_refusals(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1, expires_s=60, pin="4711")
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1, expires_s=60, pin="4711")
             token = house.links.token(link)
             await house.opening.open(token, THERE, "4711")
             assert (await refused(house, token, HERE, "0000")).reason is Reason.USED_UP
             house.clock.now += 60
             assert (await refused(house, token, HERE, "0000")).reason is Reason.EXPIRED
-            await house.links.pause(link.id)
+            await house.links.pause(Actor.CLI, link.id)
             assert (await refused(house, token, HERE, "0000")).reason is Reason.PAUSED
-            await house.links.remove(link.id)
+            await house.links.remove(Actor.CLI, link.id)
             gone = await refused(house, token, HERE, "0000")
             assert (gone.reason, gone.link) == (Reason.UNKNOWN, None)
 
@@ -365,14 +369,14 @@ def test_order_of_refusals(live: Live) -> None:
 def test_looking_changes_nothing(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], uses=1)
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1)
             before = house.state_text
             for _ in range(1000):
                 view = await house.opening.look(house.links.token(link), HERE)
             assert (view.link, view.remaining_ms, view.needs_pin) == (link, 0, False)
             assert [service.title for service in view.services] == ["Nextcloud"]
             assert not house.gate.calls
-            assert await house.access.history.read() == []
+            assert [entry["event"] for entry in await house.access.history.read()] == ["link-added"]
             assert house.state_text == before
 
     asyncio.run(main())
@@ -381,9 +385,9 @@ def test_looking_changes_nothing(live: Live) -> None:
 def test_durations(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            default = await house.links.add("A", ["cloud", "game"])
-            own = await house.links.add("B", ["cloud"], duration_s=120)
-            ending = await house.links.add("C", ["cloud", "game"], expires_s=100)
+            default = await house.links.add(Actor.CLI, "A", ["cloud", "game"])
+            own = await house.links.add(Actor.CLI, "B", ["cloud"], duration_s=120)
+            ending = await house.links.add(Actor.CLI, "C", ["cloud", "game"], expires_s=100)
             for link in [default, own, ending]:
                 await house.opening.open(house.links.token(link), HERE)
             assert house.gate.seconds == [
@@ -398,9 +402,9 @@ def test_durations(live: Live) -> None:
 def test_maximum_lowered_since(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("A", ["cloud"], duration_s=7200)
+            link = await house.links.add(Actor.CLI, "A", ["cloud"], duration_s=7200)
             lower = {"cloud": replace(SERVICES["cloud"], max_duration_s=600)}
-            monkeypatch.setattr(house.opening, "_services", lower)
+            monkeypatch.setattr(house.links, "_services", lower)
             await house.opening.open(house.links.token(link), HERE)
             assert house.gate.seconds == [{"cloud": 600}]
 
@@ -410,10 +414,10 @@ def test_maximum_lowered_since(live: Live, monkeypatch: pytest.MonkeyPatch) -> N
 def test_services_no_longer_configured(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with live() as house:
-            both = await house.links.add("A", ["cloud", "game"])
-            only = await house.links.add("B", ["game"])
-            services = {name: service for name, service in house.opening._services.items() if name != "game"}
-            monkeypatch.setattr(house.opening, "_services", services)
+            both = await house.links.add(Actor.CLI, "A", ["cloud", "game"])
+            only = await house.links.add(Actor.CLI, "B", ["game"])
+            services = {name: service for name, service in house.links._services.items() if name != "game"}
+            monkeypatch.setattr(house.links, "_services", services)
             assert (await refused(house, house.links.token(only))).reason is Reason.NO_SERVICE
             opened = await house.opening.open(house.links.token(both), HERE)
             assert [service.name for service in opened.services] == ["cloud"]
@@ -424,7 +428,7 @@ def test_services_no_longer_configured(live: Live, monkeypatch: pytest.MonkeyPat
 def test_the_oldest_address_leaves(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            token = house.links.token(await house.links.add("Mamie", ["cloud"], addresses=1))
+            token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"], addresses=1))
             await house.opening.open(token, HERE)
             await house.opening.open(token, THERE)
             assert [address for _, address in house.gate.open] == [str(THERE)]
@@ -446,11 +450,11 @@ def test_the_oldest_address_leaves(live: Live) -> None:
 def test_what_the_gate_refuses(live: Live, code: str, reason: Reason) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"])
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"])
             house.gate.fail = GateRefusal(code, "the gate's sentence")
             got = await refused(house, house.links.token(link), IPv6Network("2001:db8:1::/64"))
             assert (got.reason, got.detail, got.link) == (reason, "the gate's sentence", link)
-            assert house.links.get(link.id).used == 0
+            assert house.links.get(Actor.CLI, link.id).used == 0
 
     asyncio.run(main())
 
@@ -458,12 +462,14 @@ def test_what_the_gate_refuses(live: Live, code: str, reason: Reason) -> None:
 def test_history_tells_who_and_never_a_secret(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            link = await house.links.add("Mamie", ["cloud"], pin="4711-secret")
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], pin="4711-secret")
             token = house.links.token(link)
             await refused(house, token, HERE, "guess-secret")
             await house.opening.open(token, HERE, "4711-secret")
             await refused(house, "nobody-secret")
-            assert await house.access.history.read() == [
+            added, *entries = await house.access.history.read()
+            assert added["event"] == "link-added"
+            assert entries == [
                 {
                     "at": "2027-01-15T08:00:00Z",
                     "event": "link-refused",
@@ -502,11 +508,18 @@ def test_history_tells_who_and_never_a_secret(live: Live) -> None:
 def test_refusals_do_not_flood_the_history(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
+
+            async def told() -> list[Any]:
+                return [e for e in await house.access.history.read() if e["event"] == "link-refused"]
+
             for n in range(100):
                 await refused(house, f"aaaaaa-{n}")
-            assert len(await house.access.history.read()) == 20
-            link = await house.links.add("Mamie", ["cloud"])
+            assert len(await told()) == 20
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"])
             await house.opening.open(house.links.token(link), HERE)
-            assert len(await house.access.history.read()) == 21
+            assert [entry["event"] for entry in (await house.access.history.read())[-2:]] == [
+                "link-added",
+                "link-opened",
+            ]
 
     asyncio.run(main())

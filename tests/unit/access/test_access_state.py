@@ -18,6 +18,7 @@ import pytest
 from access_house import Live, live_in, until
 
 from access import files
+from access.actor import Actor
 from access.files import NotSaved, StateError
 from access.link import Link
 from access.state import State, UnknownLink
@@ -283,28 +284,28 @@ def fill(filler: Path) -> None:
 def test_full_disk_keeps_the_old(small_disk: Path) -> None:
     async def main() -> None:
         async with live_in(small_disk) as house:
-            link = await house.links.add("Mamie", ["cloud"])
+            link = await house.links.add(Actor.CLI, "Mamie", ["cloud"])
             before = house.state_text
             filler = small_disk / "filler"
             fill(filler)
             for attempt in [
-                house.links.add("Yves", ["cloud"]),
-                house.links.pause(link.id),
-                house.links.rotate(link.id),
-                house.links.remove(link.id),
+                house.links.add(Actor.CLI, "Yves", ["cloud"]),
+                house.links.pause(Actor.CLI, link.id),
+                house.links.rotate(Actor.CLI, link.id),
+                house.links.remove(Actor.CLI, link.id),
             ]:
                 with pytest.raises(NotSaved) as caught:
                     await attempt
                 assert str(caught.value) == (
                     f"{small_disk}/state.json: could not be written (No space left on device); nothing was changed"
                 )
-            assert house.links.list() == [link]
+            assert house.links.list(Actor.CLI) == [link]
             assert house.state_text == before
             assert not (small_disk / "state.json.new").exists()
             assert not house.gate.calls
             house.access.history.record("something")  # lost, but harmless
             filler.unlink()
-            assert (await house.links.pause(link.id)).paused
+            assert (await house.links.pause(Actor.CLI, link.id)).paused
             house.access.history.record("room again")
             assert [entry["event"] for entry in await house.access.history.read()][-1] == "room again"
 
@@ -477,7 +478,7 @@ def test_lazy_changes_reach_the_disk_by_themselves(tmp_path: Path) -> None:
 def test_nothing_lazy_nothing_written_at_close(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            await house.links.add("Mamie", ["cloud"])
+            await house.links.add(Actor.CLI, "Mamie", ["cloud"])
             before = (house.directory / "state.json").stat().st_ino
         assert (house.directory / "state.json").stat().st_ino == before
 

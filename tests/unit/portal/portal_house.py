@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from access import start as access_start
+from access.actor import Actor
 from access.services import Service
 from portal.app import control_app, public_app
 from portal.events import EventKeeper
@@ -194,7 +195,7 @@ class House:
 
     async def link(self, label: str = "Mamie", services: tuple[str, ...] = ("cloud",), **values: Any) -> str:
         """The path of a new link."""
-        link = await self.site.access.links.add(label, list(services), **values)
+        link = await self.site.access.links.add(Actor.CLI, label, list(services), **values)
         return f"/l/{self.site.access.links.token(link)}"
 
     async def open(self, path: str, pin: str | None = None, **headers: str) -> Answer:

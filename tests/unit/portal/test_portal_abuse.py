@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from portal_house import HERE, house, in_loop
 
+from access.actor import Actor
+
 PROXY = {"trusted_proxies": (ip_network("127.0.0.0/8"),)}
 FORM = "application/x-www-form-urlencoded"
 
@@ -27,7 +29,7 @@ async def test_a_thousand_fetches_grant_nothing_and_a_post_grants_once(tmp_path:
         assert h.peer.grants == {}
         assert {request["verb"] for request in h.peer.asked} == {"list", "watch"}
         assert (await h.open(path)).status == 200
-        assert list(h.peer.grants) == [("cloud", HERE, h.site.access.links.list()[0].holder)]
+        assert list(h.peer.grants) == [("cloud", HERE, h.site.access.links.list(Actor.CLI)[0].holder)]
 
 
 @in_loop

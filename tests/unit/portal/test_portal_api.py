@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from portal_house import ask, ask_raw, house, in_loop
 
+from access.actor import Actor
 from access.moment import moment_text
 
 
@@ -173,7 +174,7 @@ async def test_bad_input(
         assert problem.get("field") == field
         assert h.peer.grants == {}
         assert h.peer.bans == {}
-        assert h.site.access.links.list() == []
+        assert h.site.access.links.list(Actor.CLI) == []
 
 
 @in_loop
@@ -207,7 +208,6 @@ async def test_the_gates_refusal_comes_through(tmp_path: Path) -> None:
 @in_loop
 async def test_following_the_history(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
-        await h.link("Before")
         h.site.access.history.record("before")
         reader, writer = await asyncio.open_unix_connection(h.control)
         writer.write(b"GET /api/v1/history?follow=true HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from portal_house import HERE, SERVICES, House, house, in_loop
 
+from access.actor import Actor
 from access.files import NotSaved
 
 
@@ -52,11 +53,11 @@ async def test_paused_expired_used_up_and_without_service(tmp_path: Path) -> Non
     async with house(tmp_path) as h:
         links = h.site.access.links
         path = await h.link(expires_s=3600)
-        await links.pause(path[3:9])
+        await links.pause(Actor.CLI, path[3:9])
         for answer in await _both(h, path):
             assert answer.status == 410
             assert "This link is paused" in answer.text
-        await links.resume(path[3:9])
+        await links.resume(Actor.CLI, path[3:9])
         h.now[0] += 3600
         for answer in await _both(h, path):
             assert answer.status == 410

@@ -1,0 +1,38 @@
+"""Bans that an admin makes, sees and lifts."""
+
+from access.actor import Actor
+from access.address import Address
+from access.gate import Banned, Gate
+from access.guard import Guard
+from access.history import History
+
+DEFAULT_S = 86400
+"""How long an admin's ban lasts where nothing else is said, in seconds."""
+
+
+class Bans:
+    """An admin's alone: NotAllowed for others. Everything raises GateUnavailable."""
+
+    def __init__(self, gate: Gate, guard: Guard, history: History) -> None:
+        self._gate = gate
+        self._guard = guard
+        self._history = history
+
+    async def ban(self, by: Actor, address: Address, duration_s: int = DEFAULT_S) -> None:
+        """Keep an address away from the portal and all services. Raises GateRefusal, as for a trusted one."""
+        by.need_admin()
+        await self._gate.ban(address, duration_s)
+        self._guard.shut_out(address, duration_s)
+        self._history.record("banned", by=by.holder, source=by.address, address=str(address))
+
+    async def unban(self, by: Actor, address: Address) -> None:
+        """Let an address back in, and start its strikes anew. No error where it was not banned."""
+        by.need_admin()
+        await self._gate.ban(address, 0)
+        self._guard.forget(address)
+        self._history.record("unbanned", by=by.holder, source=by.address, address=str(address))
+
+    async def list(self, by: Actor) -> list[Banned]:
+        """Who is banned."""
+        by.need_admin()
+        return await self._gate.banned()
