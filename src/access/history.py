@@ -1,4 +1,4 @@
-"""history.jsonl: what happened, one JSON object a line."""
+"""history.jsonl: what happened, one JSON object a line; and in systemd's journal too."""
 
 import asyncio
 import json
@@ -9,9 +9,11 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self
 
+from access import journal
 from access.files import StateError, reason
 from access.moment import Clock, moment_text
 
@@ -22,6 +24,34 @@ LARGEST_READ = 10_000
 
 _LONGEST_TEXT = 200
 _WAITING = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries to read; what is None does not matter.
+
+    `event` and `outcome` are whole words. `who`: a name, as by whom, about whom or for whom. `address`: as
+    from where or of what.
+    """
+
+    event: str | None = None
+    who: str | None = None
+    address: str | None = None
+    outcome: str | None = None
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry is wanted."""
+        return (
+            (self.event is None or entry.get("event") == self.event)
+            and (self.outcome is None or entry.get("outcome") == self.outcome)
+            and (self.who is None or self._about(entry, "by", "person", "holder", "note"))
+            and (self.address is None or self.address in {entry.get("from"), entry.get("address")})
+        )
+
+    def _about(self, entry: Entry, *keys: str) -> bool:
+        names = {str(entry.get(key, "")).lower() for key in keys}
+        who = (self.who or "").lower()
+        return bool(names & {who, f"person:{who}", f"link:{who}", f"token:{who}"})
 
 
 class History:
@@ -88,17 +118,21 @@ class History:
             if not self._failing:
                 log.warning("%s: entries are lost (%s)", self._path, error.strerror)
             self._failing = True
+        journal.tell(entry)
         for follower in self._followers:
             follower.put(entry)
 
-    async def read(self, last: int = 100) -> list[Entry]:
-        """The `last` entries, at most 10,000, the oldest first. Lines torn by a power cut are left out."""
+    async def read(self, last: int = 100, wanted: Wanted | None = None) -> list[Entry]:
+        """The `last` entries that are wanted, at most 10,000, the oldest first.
+
+        Lines torn by a power cut are left out.
+        """
         # Opened here, where nothing rotates meanwhile, and read in a thread.
         opened: list[BinaryIO] = []
         for path in self._paths():
             with suppress(FileNotFoundError):
                 opened.append(os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb"))
-        return await asyncio.to_thread(_read, opened, min(last, LARGEST_READ))
+        return await asyncio.to_thread(_read, opened, min(last, LARGEST_READ), wanted or Wanted())
 
     def follow(self) -> "Follower":
         """The entries from now on; close it, or use it in a `with`."""
@@ -174,7 +208,7 @@ class Follower:
         return self._entries.popleft()
 
 
-def _read(newest_first: list[BinaryIO], last: int) -> list[Entry]:
+def _read(newest_first: list[BinaryIO], last: int, wanted: Wanted) -> list[Entry]:
     entries: deque[Entry] = deque()
     for file in newest_first:
         with file:
@@ -185,6 +219,6 @@ def _read(newest_first: list[BinaryIO], last: int) -> list[Entry]:
                     break
                 with suppress(ValueError, RecursionError):
                     entry = json.loads(line)
-                    if isinstance(entry, dict):
+                    if isinstance(entry, dict) and wanted.holds(entry):
                         entries.appendleft(entry)
     return list(entries)
