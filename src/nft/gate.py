@@ -152,7 +152,7 @@ class Gate:
         present = self._rules.present()
         lost = set(self._names) if heard.overflow else heard.lost & self._names
         lost |= self._names - set(present.sets)
-        foreign = {name for name, _ in heard.touched} - self._names - {"blocked4", "blocked6"}
+        foreign = {name for name, _ in heard.touched} - self._names - render.RECORDS
         broken = heard.structure or heard.overflow or bool(foreign)
         if lost or (broken and self._policy.mode == "table"):
             self._load(present)
@@ -240,6 +240,7 @@ class Gate:
             "repairs": self._repairs,
             "closed_packets": packets,
             "closed_bytes": size,
+            "flooded_packets": self._sets.counter("flooded")[0],
             "services": {
                 name: {
                     "grants": self._book.count(f"{name}4", f"{name}6"),

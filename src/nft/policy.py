@@ -39,6 +39,9 @@ class Policy:
 
     `mode` "table": SafeIP owns table `family table` with its chains. "sets": it keeps sets only, in a
     table of the admin's. `ipv6_prefix` is the length in bits of what one IPv6 grant covers.
+
+    At the portal's TCP ports `portal_ports`, which no service may have, connections are limited by source;
+    not from `portal_proxies`, which bring everybody's.
     """
 
     services: Mapping[str, ServiceRule]
@@ -48,3 +51,5 @@ class Policy:
     table: str = "safeip"
     ipv6_prefix: int = 64
     max_grants: int = 100_000
+    portal_ports: tuple[int, ...] = ()
+    portal_proxies: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -1,6 +1,6 @@
 """The gate's rules as text: the base ruleset with the configured services in it. Pure; nothing is run here."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -10,8 +10,12 @@ from nft.policy import Policy, ServiceRule
 # not resolved: the file may be seen through a directory that only its descriptor leads to
 BASE = Path(__file__).parents[2] / "nft" / "safeip.nft"
 
-BASE_SETS = frozenset({"ports", "blocked4", "blocked6", "banned4", "banned6"})
-BASE_CHAINS = frozenset({"gate", "trusted", "custom", "ranges", "closed"})
+# what the kernel fills by itself, packet by packet: nobody's to adopt, to restore or to repair
+RECORDS = frozenset({"blocked4", "blocked6", "arrivals4", "arrivals6", "held4", "held6"})
+BASE_SETS = RECORDS | {"ports", "banned4", "banned6"}
+BASE_CHAINS = frozenset(
+    {"gate", "trusted", "custom", "ranges", "closed", "portal", "holding", "flooded", "proxies"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
             f"table {table} {{",
             _sets(policy),
             *(_chain(service, policy) for service in policy.services.values()),
-            _trusted(policy),
+            _accepting("trusted", policy.trusted),
+            _accepting("proxies", policy.portal_proxies),
             _custom(custom),
             _ports(policy),
             "}",
@@ -92,9 +97,9 @@ def _chain(service: ServiceRule, policy: Policy) -> str:
     )
 
 
-def _trusted(policy: Policy) -> str:
-    rules = "".join(f"\t\t{_family(network)} saddr {network} accept\n" for network in policy.trusted)
-    return f"\tchain trusted {{\n{rules}\t}}"
+def _accepting(chain: str, networks: Sequence[IPv4Network | IPv6Network]) -> str:
+    rules = "".join(f"\t\t{_family(network)} saddr {network} accept\n" for network in networks)
+    return f"\tchain {chain} {{\n{rules}\t}}"
 
 
 def _family(network: IPv4Network | IPv6Network) -> str:
@@ -107,7 +112,8 @@ def _custom(path: str | None) -> str:
 
 
 def _ports(policy: Policy) -> str:
-    single, ranges = [], []
+    single = [f"tcp . {port} : goto portal" for port in policy.portal_ports]
+    ranges: list[str] = []
     for service in policy.services.values():
         for port in service.ports:
             if port.first == port.last:

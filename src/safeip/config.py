@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 from pathlib import Path
 
 from access.duration import format_duration
@@ -20,9 +20,9 @@ from safeip.section import Report, Section
 
 DEFAULT_RUNTIME_DIR = "/run/safeip"
 CONTROL_SOCKET = "control.sock"  # in runtime_dir
-_DEFAULT_STATE_DIR = "/var/lib/safeip"
+DEFAULT_STATE_DIR = "/var/lib/safeip"
 _DEFAULT_LISTEN = (Listen("0.0.0.0", 8443), Listen("::", 8443))  # noqa: S104 - the Internet is meant to reach the portal
-_DEFAULT_TRUSTED = tuple(
+DEFAULT_TRUSTED = tuple(
     ip_network(text)
     for text in ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
 )
@@ -130,11 +130,11 @@ def parse_config(text: str, path: str) -> Config:
     report = Report(path)
     tables = parse_toml(text, path)
     root = Section(report, "", tables)
-    state_dir = root.get("state_dir", values.absolute_path, _DEFAULT_STATE_DIR)
+    state_dir = root.get("state_dir", values.absolute_path, DEFAULT_STATE_DIR)
     runtime_dir = root.get("runtime_dir", runtime_directory, DEFAULT_RUNTIME_DIR)
     portal, gate = root.section("portal"), root.section("gate")
     prefix = gate.get("ipv6_prefix", values.whole_number(48, 64), 64)
-    trusted = _networks(gate, "trusted_networks", _DEFAULT_TRUSTED)
+    trusted = _networks(gate, "trusted_networks", DEFAULT_TRUSTED)
     listen = _listen(portal)
     tls = _tls(portal)
     idle_s, lifetime_s = _session(portal)
@@ -167,6 +167,8 @@ def parse_config(text: str, path: str) -> Config:
         ipv6_prefix=prefix,
         max_grants=gate.get("max_grants", values.whole_number(1, 1_000_000), 100_000),
         services=rules,
+        portal_ports=_portal_ports(listen),
+        portal_proxies=settings.trusted_proxies,
     )
     if policy.mode == "sets" and not gate.has("table"):
         gate.problem("table", "is missing", 'with mode = "sets" it names your own table, such as "inet filter"')
@@ -219,6 +221,11 @@ def _listen(portal: Section) -> tuple[Listen, ...]:
             portal.problem_at("listen", index, f'"{listen}" is listed twice', "write it once")
         found.append(listen)
     return tuple(found)
+
+
+def _portal_ports(listen: tuple[Listen, ...]) -> tuple[int, ...]:
+    """Where the Internet reaches the portal. On loopback it is behind a proxy, and the port may be a service's."""
+    return tuple(sorted({own.port for own in listen if not ip_address(own.host).is_loopback}))
 
 
 def _session(portal: Section) -> tuple[int, int]:

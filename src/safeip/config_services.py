@@ -15,7 +15,7 @@ from safeip.section import Section
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
 _RESERVED = frozenset(  # sets, chains and words of nft that sets NAME4, NAME6 and chains would collide with
-    ("blocked", "banned", "trusted", "closed", "custom", "gate", "ranges", "ports", "ip", "icmpv")
+    ("blocked", "banned", "trusted", "closed", "custom", "gate", "ranges", "ports", "arrivals", "held", "ip", "icmpv")
 )
 _DEFAULT_DURATION_S = 12 * 3600
 _DEFAULT_MAX_DURATION_S = 30 * 86400

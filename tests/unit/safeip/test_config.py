@@ -332,6 +332,26 @@ def test_the_control_socket_is_found_while_the_rest_is_being_edited(tmp_path: Pa
 # fuzz: whatever the file holds, a Config or a ConfigError comes out
 
 
+@pytest.mark.parametrize(
+    ("listen", "ports"),
+    [
+        ('["0.0.0.0:8443", "[::]:8443"]', (8443,)),
+        ('["192.0.2.1:9443", "[2001:db8::1]:8443"]', (8443, 9443)),
+        ('["127.0.0.1:8080", "[::1]:8081"]', ()),
+        ('["127.0.0.1:443", "192.0.2.1:8443"]', (8443,)),
+    ],
+)
+def test_the_gate_limits_connections_where_the_internet_reaches_the_portal(listen: str, ports: tuple[int, ...]) -> None:
+    """On loopback there is a proxy before it, and the port may be a service's as well."""
+    policy = parse(portal(f"listen = {listen}")).policy
+    assert policy.portal_ports == ports
+
+
+def test_trusted_proxies_are_known_to_the_gate() -> None:
+    config = parse(portal('trusted_proxies = ["203.0.113.0/24"]'))
+    assert config.policy.portal_proxies == config.settings.trusted_proxies == (ip_network("203.0.113.0/24"),)
+
+
 def mutate(rng: random.Random, text: bytes) -> bytes:
     odd = [b'"', b"[", b"]", b"=", b"\n", b"\0", b"\xff", b"{", b"}", b"#", b".", b"-1", b"true", b"1e400", b"nan",
            b"inf", b"0x7fffffffffffffffff", b'"\\u0000"', b'"\\uD800"', b"2026-11-21T00:00:00Z", b"[[", b"]]", b"''",
