@@ -482,3 +482,20 @@ def test_who_leaves_half_way_is_counted_all_the_same(desk: OpenDesk, argon2: Arg
             assert (await house.refused("mamie", PASSWORD, "")).reason == "locked"
 
     asyncio.run(main())
+
+
+def test_who_leaves_half_way_and_was_right_is_signed_in_and_no_failure(desk: OpenDesk) -> None:
+    async def main() -> None:
+        async with desk() as house:
+            await house.person(totp=False)
+            for _ in range(9):
+                task = asyncio.create_task(house.sign_in("mamie", PASSWORD, ""))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+            await until(lambda: len(house.sessions.of("mamie")) == 9)
+            await until(lambda: house.guard.may_try_s(HERE, trusted=False, name="mamie") == 0)
+            assert await house.told("sign-in-refused") == []
+
+    asyncio.run(main())
