@@ -1,8 +1,14 @@
-"""aiohttp's own log without what it quotes: the request lines of its errors hold tokens."""
+"""The logs of aiohttp and asyncio without what they quote: the request lines of errors hold tokens."""
 
+import asyncio
 import logging
+from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError
+
+from portal.problems import where
+
+log = logging.getLogger(__name__)
 
 
 class _WithoutRequests(logging.Filter):
@@ -23,3 +29,11 @@ def http_logger() -> logging.Logger:
     if not logger.filters:
         logger.addFilter(_WithoutRequests())
     return logger
+
+
+def unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The loop's exception handler: an exception's kind and place, never its text or what it was about."""
+    error = context.get("exception")
+    if isinstance(error, ValueError) and "protocol" in context:
+        return  # a target that is no URL, which aiohttp's parser does not expect; the connection is closed
+    log.error("%s%s", context["message"].partition("\n")[0], f": {where(error)}" if error is not None else "")

@@ -22,7 +22,7 @@ from portal.gate import GateClient
 from portal.idle import Idle
 from portal.pages import Pages
 from portal.peer import ControlPeers
-from portal.quiet import http_logger
+from portal.quiet import http_logger, unhandled
 from portal.settings import Settings
 from portal.site import Site, is_secure, make_site
 from portal.tls import TlsError, server_context
@@ -54,6 +54,7 @@ async def serve(
     Returns the exit code: 0 after a signal; 1 where something at start could not be taken, where what was
     left could not be written, or where the gate went away, with one line on standard error.
     """
+    asyncio.get_running_loop().set_exception_handler(unhandled)
     stop = _stop_signals()
     try:
         async with contextlib.AsyncExitStack() as stack:
