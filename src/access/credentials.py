@@ -173,11 +173,15 @@ class Credentials:
             lambda person: replace(_anew(_same(person, proven)), password=hashed, invitation=None),
         )
 
-    def new_totp(self, by: Actor, name: str) -> TotpOffer:
-        """A new secret for oneself, or from the command line for anybody. Changes nothing."""
+    def new_totp(self, by: Actor, name: str, seed: str | None = None) -> TotpOffer:
+        """A new secret, or again that of a `seed` offered before: for oneself, from the command line for anybody.
+
+        Changes nothing.
+        """
         _own_or_cli(by, name)
         self._get(name)
-        seed = secrets.token_hex(16)
+        if seed is None or not _SEED.fullmatch(seed):
+            seed = secrets.token_hex(16)
         secret = self._key.totp_secret(name, seed)
         return TotpOffer(seed, secret, totp_uri(name, secret))
 

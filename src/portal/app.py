@@ -2,12 +2,25 @@
 
 from aiohttp import web
 
-from portal import api_gate, api_history, api_links
+from portal import (
+    api_gate,
+    api_history,
+    api_links,
+    ask,
+    home,
+    invitation,
+    link_page,
+    me,
+    me_links,
+    me_password,
+    me_sessions,
+    me_totp,
+    sign_in,
+)
 from portal.api_problem import problem_json
-from portal.headers import security_headers
+from portal.door import Door
+from portal.headers import NO_STORE, security_headers
 from portal.health import Health
-from portal.home import Home
-from portal.link_page import LinkPage
 from portal.peer import ControlPeers
 from portal.problems import problem_pages
 from portal.settings import Files
@@ -15,26 +28,27 @@ from portal.site import Site
 
 _FORM_LIMIT = 16 * 1024
 _JSON_LIMIT = 64 * 1024
+_PAGES = (home, link_page, sign_in, ask, invitation, me, me_links, me_password, me_totp, me_sessions)
 
 
-def public_app(site: Site) -> web.Application:
-    """What everybody reaches. Only POST /l/{token} changes anything."""
+def public_door(site: Site) -> Door:
+    """What everybody reaches: an application, and the only way into it."""
     app = web.Application(middlewares=[problem_pages(site.pages)], client_max_size=_FORM_LIMIT)
-    link, home, health = LinkPage(site), Home(site), Health(site.gate)
-    app.router.add_get("/l/{token}", link.show)
-    app.router.add_post("/l/{token}", link.open)
-    app.router.add_get("/", home.show)
-    app.router.add_get("/healthz", health.show)
-    app.router.add_get("/static/{digest}/{name}", site.pages.assets.show)
+    door = Door(app, site)
+    for pages in _PAGES:
+        pages.add_routes(door, site)
+    door.page("/healthz", "anyone", Health(site.gate).show)
+    door.page("/static/{digest}/{name}", "anyone", site.pages.assets.show)
 
     headers = security_headers(real_tls=isinstance(site.settings.tls, Files))
 
     async def finish(_request: web.Request, response: web.StreamResponse) -> None:
         response.headers.pop("Server", None)
+        response.headers.setdefault("Cache-Control", NO_STORE)
         response.headers.update(headers)
 
     app.on_response_prepare.append(finish)
-    return app
+    return door
 
 
 def control_app(site: Site, peers: ControlPeers) -> web.Application:

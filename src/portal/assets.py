@@ -33,7 +33,7 @@ class Assets:
         """Where the page finds a file."""
         return self._by_name[name].path
 
-    async def show(self, request: web.Request) -> web.Response:
+    async def show(self, request: web.Request, _caller: object) -> web.Response:
         """GET /static/{digest}/{name}. An older digest is unknown."""
         asset = self._by_name.get(request.match_info["name"])
         if asset is None or asset.path != request.path:

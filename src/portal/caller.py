@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from access.actor import Actor
+from access.actor import Actor, acting
 from access.person import Person
 from access.sessions import Session
 from portal.browsers import FORM_LIFE_S
@@ -55,7 +55,7 @@ class Callers:
             person,
             session,
             visitor,
-            Actor(person.holder, person.role == "admin", str(visitor.address), person),
+            acting(person, str(visitor.address)),
             site.access.key.form_token(_PURPOSE, session.digest, int(site.clock()) + FORM_LIFE_S),
         )
 

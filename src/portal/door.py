@@ -21,8 +21,8 @@ Why = Literal["foreign-form", "old-form"]
 _BODY_WITHIN_S = 10.0
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _NO_FIELDS = Fields()
-# What a path to come back to may hold: no percent sign, no backslash, no second slash at its start.
-_SAFE_PATH = re.compile(r"(?:/[A-Za-z0-9._-]+)+")
+# What a path to come back to may hold: no percent sign, no backslash, no two slashes or dots in a row.
+_SAFE_PATH = re.compile(r"(?:/[A-Za-z0-9](?:\.?[A-Za-z0-9_-])*)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Door:
 
     def __init__(self, app: web.Application, site: Site) -> None:
         self.routes: list[Route] = []
-        self._app = app
+        self.app = app
         self._site = site
         self._callers = Callers(site)
         self._returns: list[re.Pattern[str]] = []
@@ -74,7 +74,7 @@ class Door:
         if who != "anyone":
             self._returns.append(_pattern(path))
         self.routes.append(Route("GET", path, who))
-        self._app.router.add_get(path, show)
+        self.app.router.add_get(path, show)
 
     @overload
     def form(
@@ -127,7 +127,7 @@ class Door:
             return await refused(request, why)
 
         self.routes.append(Route("POST", path, who))
-        self._app.router.add_post(path, act)
+        self.app.router.add_post(path, act)
 
     def way_back(self, path: str) -> str | None:
         """`path`, where it is a page of ours that somebody signs in for; else None. Takes any text."""

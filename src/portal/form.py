@@ -82,7 +82,7 @@ class Form:
             if name not in single and name not in fields.many:
                 raise BadForm("not a field of this form")
             values.setdefault(name, []).append(text)
-        if len("".join(values.get(_TOKEN, ()))) not in range(1, _TOKEN_LONGEST + 1):
+        if _TOKEN not in values or len(values[_TOKEN][0]) > _TOKEN_LONGEST:
             raise BadForm("no form token, or a long one")
         return cls(fields, values)
 
@@ -135,7 +135,7 @@ class Form:
             self.fail(name, "is not one address; write one such as 203.0.113.7 or 2001:db8:1::5")
             return None
 
-    def fail(self, name: str, template: str, **values: object) -> None:
+    def fail(self, name: str, template: str, /, **values: object) -> None:
         """Say what is wrong with a field. The first thing said of it stays."""
         if name not in self._fields.single and name not in self._fields.many:
             raise KeyError(name)

@@ -19,7 +19,7 @@ class Health:
         self._monotonic = monotonic
         self._good_until = -1.0
 
-    async def show(self, _request: web.Request) -> web.Response:
+    async def show(self, _request: web.Request, _caller: object) -> web.Response:
         """200 "ok", else 503 "the gate does not answer"."""
         if self._monotonic() >= self._good_until:
             try:

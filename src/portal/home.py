@@ -1,32 +1,36 @@
-"""The first page: what is open from here."""
+"""The first page: what is open from here, and the way to sign in."""
 
 from aiohttp import web
 
-from access.gate import GateUnavailable
-from portal.link_page import Opens
-from portal.moments import moment, span
-from portal.problems import Problem
+from portal.caller import Caller
+from portal.door import Door, redirect
+from portal.opens import opens_from
 from portal.site import Site
 
 
-class Home:
-    """GET /. Names only services that are open from here: what else there is, is nobody's business."""
+def add_routes(door: Door, site: Site) -> None:
+    """Add what this module answers."""
+    door.page("/", "anyone", _Home(site).show)
 
+
+class _Home:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    async def show(self, request: web.Request) -> web.Response:
-        """What the visitor's address holds, whoever opened it, and not by whom."""
-        visitor, now = self._site.visitor(request), self._site.clock()
-        try:
-            grants = await self._site.gate.grants(address=visitor.address)
-        except GateUnavailable:
-            raise Problem("gate-unavailable", 503) from None
-        opens = [
-            Opens(service, span(grant.remaining_ms // 1000), moment(now + grant.remaining_ms / 1000, now))
-            for grant in grants  # one for each service
-            if (service := self._site.settings.services.get(grant.service)) is not None
-        ]
-        return self._site.pages.answer(
-            request, "home.html", opens=opens, trusted=visitor.trusted, address=str(visitor.address)
+    async def show(self, request: web.Request, caller: Caller | None) -> web.Response:
+        """What the visitor's address holds, whoever opened it, and not by whom; /me for who is signed in.
+
+        Names only services that are open from here: what else there is, is nobody's business.
+        """
+        if caller is not None:
+            return redirect("/me")
+        site, visitor = self._site, self._site.visitor(request)
+        grants = await site.gate.grants(address=visitor.address)
+        return site.pages.answer(
+            request,
+            "home.html",
+            opens=opens_from(grants, site.settings.services, site.clock()),
+            trusted=visitor.trusted,
+            address=str(visitor.address),
+            may_ask=site.settings.registration == "approval",
         )

@@ -1,22 +1,19 @@
 """A link's page: GET shows what it would open and changes nothing, POST opens."""
 
-import asyncio
-from dataclasses import dataclass
-
 from aiohttp import web
 
 from access.opening import Opened, Reason, Refused, View
-from access.services import Service
+from portal.caller import Caller
 from portal.client_address import Visitor
-from portal.forms import BadForm, LinkForm
-from portal.moments import Moment, Span, moment, span
+from portal.door import Door, Why
+from portal.form import Fields, Form
+from portal.moments import moment, span
+from portal.opens import Opens
 from portal.problems import Problem
-from portal.same_site import from_own_page
 from portal.site import Site
 
-_BODY_WITHIN_S = 10.0
 _TOKEN_LONGEST = 64
-_FORM_TYPE = "application/x-www-form-urlencoded"
+_FIELDS = Fields(secret=("pin",))
 
 _STATUS = {
     Reason.UNKNOWN: 404,
@@ -30,43 +27,36 @@ _STATUS = {
 """What is not here is the gateway's own trouble: 503."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opens:
-    """A service on the page: for how long it would open, and until when it is open from here."""
-
-    service: Service
-    for_: Span
-    until: Moment | None
+def add_routes(door: Door, site: Site) -> None:
+    """Add what this module answers."""
+    pages = _LinkPage(site)
+    door.page("/l/{token}", "anyone", pages.show)
+    door.form("/l/{token}", "anyone", pages.open, _FIELDS, refused=pages.refuse)
 
 
-class LinkPage:
-    """GET, HEAD and POST of /l/{token}."""
-
+class _LinkPage:
     def __init__(self, site: Site) -> None:
         self._site = site
-        settings = site.settings
-        self._origins = frozenset(
-            url for url in (settings.url, settings.url_ipv4, settings.url_ipv6) if url is not None
-        )
 
-    async def show(self, request: web.Request) -> web.Response:
+    async def show(self, request: web.Request, _caller: Caller | None) -> web.Response:
         """The page with its form. Grants nothing, whoever fetches it and however often."""
         return await self._page(request, _token(request), self._site.visitor(request))
 
-    async def open(self, request: web.Request) -> web.Response:
-        """Open the link for the visitor, if the form is our own."""
+    async def refuse(self, request: web.Request, why: Why) -> web.Response:
+        """The page again, with a form that works."""
+        return await self._page(request, _token(request), self._site.visitor(request), why)
+
+    async def open(self, request: web.Request, _caller: Caller | None, form: Form) -> web.Response:
+        """Open the link for the visitor."""
         visitor = self._site.visitor(request)
         token = _token(request)
-        form = await _read_form(request)
-        nonce = self._site.browsers.nonce(request.headers.get("Cookie", ""))
-        if not from_own_page(request.headers, self._origins):
-            return await self._page(request, token, visitor, "foreign-form")
-        if not self._site.browsers.holds(form.token, token, nonce):
-            return await self._page(request, token, visitor, "old-form")
+        pin = form.text("pin")
+        if form.errors:
+            raise Problem("bad-form", 400)
         if visitor.trusted:
             return await self._page(request, token, visitor)
         try:
-            opened = await self._site.access.opening.open(token, visitor.address, form.pin)
+            opened = await self._site.access.opening.open(token, visitor.address, pin)
         except Refused as refused:
             if refused.reason in {Reason.PIN_NEEDED, Reason.PIN_WRONG}:
                 return await self._page(request, token, visitor, refused.reason.value)
@@ -85,17 +75,11 @@ class LinkPage:
             raise _problem(refused) from None
         if visitor.trusted:
             return self._always_open(request, view)
-        return self._form(request, token, visitor, view, notice)
+        return self._form(request, visitor, view, notice)
 
-    def _form(
-        self, request: web.Request, token: str, visitor: Visitor, view: View, notice: str
-    ) -> web.Response:
-        browsers, now = self._site.browsers, self._site.clock()
-        nonce, cookie = browsers.nonce(request.headers.get("Cookie", "")), None
-        if nonce is None:
-            nonce, cookie = browsers.new_nonce()
-        link = view.link
-        response = self._site.pages.answer(
+    def _form(self, request: web.Request, visitor: Visitor, view: View, notice: str) -> web.Response:
+        now, link = self._site.clock(), view.link
+        return self._site.open_page(
             request,
             "link.html",
             status=403 if notice else 200,
@@ -106,13 +90,9 @@ class LinkPage:
             uses_left=None if link.uses is None else link.uses - link.used,
             renewable=not link.used_up,
             address=str(visitor.address),
-            token=browsers.token(token, nonce),
             notice=notice,
             next_url=_next_url(view),
         )
-        if cookie is not None:
-            response.headers.add("Set-Cookie", cookie)
-        return response
 
     def _opened(self, request: web.Request, opened: Opened) -> web.Response:
         now = self._site.clock()
@@ -143,21 +123,6 @@ def _token(request: web.Request) -> str:
     if len(token) > _TOKEN_LONGEST:
         raise Problem("unknown", 404)
     return token
-
-
-async def _read_form(request: web.Request) -> LinkForm:
-    # Browsers send exactly this; aiohttp's parsing of it costs as much as half a bare answer.
-    if request.headers.get("Content-Type") != _FORM_TYPE and (
-        request.content_type != _FORM_TYPE or (request.charset or "utf-8").lower() != "utf-8"
-    ):
-        raise Problem("bad-form", 415)
-    try:
-        async with asyncio.timeout(_BODY_WITHIN_S):
-            return LinkForm.parse(await request.read())
-    except TimeoutError:
-        raise Problem("too-slow", 408) from None
-    except BadForm:
-        raise Problem("bad-form", 400) from None
 
 
 def _problem(refused: Refused) -> Problem:

@@ -16,8 +16,18 @@ from portal.language import COOKIE, DEFAULT, choose
 _YEAR_S = 365 * 86400
 # The macros that every page has, by file; a file may use those of the ones before it.
 _MACROS = {
-    "words.html": ("when", "length", "titles", "all_of", "done_text"),
-    "fields.html": ("token", "field", "lines", "checks", "choice", "tick"),
+    "words.html": ("when", "length", "titles", "all_of", "done_text", "state_text"),
+    "fields.html": (
+        "token",
+        "field",
+        "lines",
+        "checks",
+        "choice",
+        "tick",
+        "refused",
+        "new_password",
+        "code_field",
+    ),
 }
 _VARY = "Accept-Language, Cookie"
 

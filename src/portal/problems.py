@@ -7,6 +7,12 @@ from typing import Protocol
 
 from aiohttp import web
 
+from access.actor import NotAllowed
+from access.files import NotSaved
+from access.gate import GateRefusal, GateUnavailable
+from access.hashes import Busy
+from access.inputs import BadInput
+from access.state import UnknownLink, UnknownPerson
 from portal.client_address import BadClientAddress
 from portal.pages import Pages
 
@@ -30,6 +36,24 @@ _BY_STATUS = {
     413: "too-large",
     415: "bad-form",
 }
+
+_BY_CODE = {
+    "trusted-address": ("trusted-address", 422),
+    "special-address": ("address-refused", 422),
+    "bad-address": ("address-refused", 422),
+    "too-many": ("too-many", 503),
+}
+_KNOWN = (
+    BadClientAddress,
+    NotAllowed,
+    UnknownLink,
+    UnknownPerson,
+    GateRefusal,
+    GateUnavailable,
+    NotSaved,
+    Busy,
+    BadInput,
+)
 
 
 class Problem(Exception):
@@ -77,8 +101,8 @@ def problem_pages(pages: Pages) -> Middleware:
             return await handler(request)
         except Problem as problem:
             return answer(request, problem)
-        except BadClientAddress as error:
-            return answer(request, Problem("no-client-address", 400, detail=str(error)))
+        except _KNOWN as error:
+            return answer(request, _as_problem(error))
         except web.HTTPException as error:
             response = answer(request, Problem(_BY_STATUS.get(error.status, "defect"), error.status))
             if "Allow" in error.headers:
@@ -92,6 +116,26 @@ def problem_pages(pages: Pages) -> Middleware:
             return answer(request, Problem("defect", 500))
 
     return middleware
+
+
+def _as_problem(error: Exception) -> Problem:  # noqa: PLR0911 - one line an error
+    match error:
+        case BadClientAddress():
+            return Problem("no-client-address", 400, detail=str(error))
+        case NotAllowed():
+            return Problem("not-allowed", 403)
+        case UnknownLink() | UnknownPerson():
+            return Problem("gone", 404)
+        case GateRefusal():
+            return Problem(*_BY_CODE.get(error.code, ("defect", 503)), detail=error.message)
+        case GateUnavailable():
+            return Problem("gate-unavailable", 503)
+        case NotSaved():
+            return Problem("not-saved", 507)
+        case Busy():
+            return Problem("busy", 503, retry_after_s=1)
+        case _:  # BadInput of a field that the form has not; its message may name what is not the caller's
+            return Problem("bad-form", 422)
 
 
 def where(error: BaseException) -> str:

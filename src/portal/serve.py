@@ -15,7 +15,7 @@ from aiohttp import web
 from access.files import NotSaved, StateError
 from access.gate import GateUnavailable
 from access.start import start
-from portal.app import control_app, public_app
+from portal.app import control_app, public_door
 from portal.catalogue import BadCatalogue
 from portal.events import EventKeeper
 from portal.gate import GateClient
@@ -100,7 +100,7 @@ async def _listening(
         web.AppRunner(
             app, access_log=None, logger=http_logger(), keepalive_timeout=_KEEPALIVE_S, auto_decompress=False
         )
-        for app in (public_app(site), control_app(site, peers))
+        for app in (public_door(site).app, control_app(site, peers))
     ]
     public, private = runners
     idle = Idle(public, time.monotonic)

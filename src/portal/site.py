@@ -1,16 +1,18 @@
 """What every handler works with."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from access.gate import Gate
+from access.guard import DEVICE_S
 from access.start import Access
+from portal.browsers import Browsers
 from portal.client_address import ClientAddress, Visitor
-from portal.forms import Browsers
+from portal.cookies import Cookie
 from portal.pages import Pages
 from portal.settings import Settings
 
@@ -24,12 +26,32 @@ class Site:
     gate: Gate
     pages: Pages
     browsers: Browsers
+    session_cookie: Cookie
+    device_cookie: Cookie
     clients: ClientAddress
     clock: Callable[[], float] = time.time
 
     def visitor(self, request: web.Request) -> Visitor:
         """Where a request comes from. Raises BadClientAddress."""
         return self.clients.visitor(request.remote, request.headers.getall(self.clients.header, ()))
+
+    def open_page(
+        self,
+        request: web.Request,
+        name: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: object,
+    ) -> web.Response:
+        """A page whose form anybody may post: `form_token` is this browser's, for this path."""
+        token, nonce = self.browsers.token(request)
+        response = self.pages.answer(
+            request, name, status=status, headers=headers, form_token=token, **values
+        )
+        if nonce is not None:
+            self.browsers.give(response, nonce)
+        return response
 
     def link_url(self, link_token: str) -> str:
         """The URL of a link. A secret."""
@@ -40,12 +62,15 @@ def make_site(
     settings: Settings, access: Access, gate: Gate, pages: Pages, clock: Callable[[], float] = time.time
 ) -> Site:
     """Put the parts together as the settings say."""
+    secure = is_secure(settings)
     return Site(
         settings,
         access,
         gate,
         pages,
-        Browsers(access.key, clock, secure=is_secure(settings)),
+        Browsers(access.key, clock, secure=secure),
+        Cookie("safeip-session", "[A-Za-z0-9_-]{43}", secure=secure, lives_s=settings.session_lifetime_s),
+        Cookie("safeip-device", "[A-Za-z0-9._-]{1,256}", secure=secure, lives_s=DEVICE_S),
         ClientAddress(
             settings.trusted_proxies,
             settings.client_ip_header,

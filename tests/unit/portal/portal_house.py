@@ -13,13 +13,17 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+import pyotp
 from aiohttp import web
 
 from access import start as access_start
 from access.actor import Actor
+from access.person import Person
 from access.services import Service
-from portal.app import control_app, public_app
+from portal.app import control_app, public_door
+from portal.door import Door
 from portal.events import EventKeeper
 from portal.gate import GateClient
 from portal.pages import Pages
@@ -30,6 +34,7 @@ from portal.site import Site, is_secure, make_site
 
 ROOT = Path(__file__).parents[3]
 HERE = "127.0.0.1"
+PASSWORD = "four words nobody guesses"
 SERVICES = {
     "cloud": Service("cloud", "Nextcloud", "https://cloud.example.org/", 43200, 86400 * 30, ("tcp/443",)),
     "game": Service("game", "Game", None, 7200, 86400, ("tcp/25565", "udp/25565")),
@@ -172,11 +177,14 @@ class House:
     """A running portal. `now` is its clock, set by the test."""
 
     site: Site
+    door: Door
     gate: GateClient
     peer: WirePeer
     public: tuple[str, int]
     control: str
     now: list[float] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
+    recovery_codes: tuple[str, ...] = ()
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
         return await ask(
@@ -193,6 +201,48 @@ class House:
         headers = {"Content-Type": "application/json"} if body else {}
         return await ask(self.control, method, f"/api/v1/{path}", headers, body)
 
+    async def person(
+        self,
+        name: str = "mamie",
+        *,
+        admin: bool = False,
+        services: tuple[str, ...] = ("cloud",),
+        may_link: bool = False,
+        totp: bool | None = None,
+    ) -> Person:
+        """Somebody with PASSWORD; with TOTP too if `totp`, or if nothing is said of an admin."""
+        access = self.site.access
+        person = await access.people.add(
+            Actor.CLI,
+            name,
+            role="admin" if admin else "member",
+            services=services,
+            may_link=may_link,
+            password=PASSWORD,
+        )
+        if admin if totp is None else totp:
+            offer = access.credentials.new_totp(Actor.CLI, name)
+            self.secrets[name] = offer.secret
+            person, self.recovery_codes = await access.credentials.totp_on(
+                Actor.CLI, name, offer.seed, self.code(name), password=None
+            )
+        return person
+
+    def code(self, name: str) -> str:
+        """A code of the person's that was not used yet: the clock goes on for it; "" without TOTP."""
+        if name not in self.secrets:
+            return ""
+        self.now[0] += 30
+        return pyotp.TOTP(self.secrets[name]).at(int(self.now[0]))
+
+    async def signed_in(self, name: str = "mamie", **kind: Any) -> "Browser":
+        """A new browser in which a new person is signed in; `kind` as in `person`."""
+        await self.person(name, **kind)
+        browser = Browser(self)
+        answer = await browser.sign_in(name)
+        assert answer.status == 303, answer.text
+        return browser
+
     async def link(self, label: str = "Mamie", services: tuple[str, ...] = ("cloud",), **values: Any) -> str:
         """The path of a new link."""
         link = await self.site.access.links.add(Actor.CLI, label, list(services), **values)
@@ -203,6 +253,61 @@ class House:
         page = await self.get(path, **headers)
         body = f"form={page.form_token}" + ("" if pin is None else f"&pin={pin}")
         return await self.post(path, body.encode(), Cookie=page.cookie, **headers)
+
+
+class Browser:
+    """Keeps cookies as a browser does. `headers` go with every request."""
+
+    def __init__(self, house: House, **headers: str) -> None:
+        self.house = house
+        self.headers = headers
+        self.cookies: dict[str, str] = {}
+
+    @property
+    def session(self) -> str | None:
+        """The session's token."""
+        return self.cookies.get("__Host-safeip-session")
+
+    async def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        return self._keep(await self.house.get(path, method, **self._with_cookies(headers)))
+
+    async def send(self, path: str, body: bytes, **headers: str) -> Answer:
+        """A POST of any body."""
+        return self._keep(await self.house.post(path, body, **self._with_cookies(headers)))
+
+    async def post(
+        self, path: str, values: "dict[str, str | list[str]] | None" = None, *, page: str | None = None
+    ) -> Answer:
+        """Post a form with the token of the page that it stands on; by default one of the same path."""
+        token = (await self.get(page or path)).form_token
+        return await self.send(path, urlencode({"form": token, **(values or {})}, doseq=True).encode())
+
+    async def sign_in(
+        self, name: str = "mamie", password: str | None = None, code: str | None = None, **more: str
+    ) -> Answer:
+        typed = {
+            "name": name,
+            "password": PASSWORD if password is None else password,
+            "code": self.house.code(name) if code is None else code,
+        }
+        return await self.post("/sign-in", {**typed, **more})
+
+    async def is_signed_in(self) -> bool:
+        return (await self.get("/me")).status == 200
+
+    def _with_cookies(self, headers: dict[str, str]) -> dict[str, str]:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return {**self.headers, **({"Cookie": cookies} if cookies else {}), **headers}
+
+    def _keep(self, answer: Answer) -> Answer:
+        for key, value in answer.headers:
+            if key.lower() == "set-cookie":
+                name, _, text = value.partition(";")[0].partition("=")
+                if "; Max-Age=0;" in value:
+                    self.cookies.pop(name, None)
+                else:
+                    self.cookies[name] = text
+        return answer
 
 
 @asynccontextmanager
@@ -231,26 +336,33 @@ async def house(
     serving = asyncio.create_task(peer.serve())
     gate = await GateClient.connect(ours)
     now = [1_790_000_000.0]
-    access = access_start.start(chosen.state_dir, chosen.services, gate, clock=lambda: now[0])
+    access = access_start.start(
+        chosen.state_dir,
+        chosen.services,
+        gate,
+        chosen.limits,
+        clock=lambda: now[0],
+        monotonic=lambda: now[0],
+    )
     await gate.watch(EventKeeper(access.history))
     site = make_site(chosen, access, gate, Pages(ROOT, secure=is_secure(chosen)), clock=lambda: now[0])
-    public = public_app(site)
-    more(public)
+    door = public_door(site)
+    more(door.app)
     runners = [
         web.AppRunner(app, access_log=None, logger=http_logger(), auto_decompress=False)
-        for app in (public, control_app(site, ControlPeers(None)))
+        for app in (door.app, control_app(site, ControlPeers(None)))
     ]
     listener = socket.create_server((HERE, 0))
     control = str(directory / "control.sock")
-    door = socket.socket(socket.AF_UNIX)
+    unix = socket.socket(socket.AF_UNIX)
     with suppress(FileNotFoundError):
         os.unlink(control)  # noqa: PTH108 - nothing else runs in this loop
-    door.bind(control)
+    unix.bind(control)
     try:
-        for runner, sock in zip(runners, (listener, door), strict=True):
+        for runner, sock in zip(runners, (listener, unix), strict=True):
             await runner.setup()
             await web.SockSite(runner, sock).start()
-        yield House(site, gate, peer, listener.getsockname()[:2], control, now)
+        yield House(site, door, gate, peer, listener.getsockname()[:2], control, now)
     finally:
         await asyncio.gather(*(runner.cleanup() for runner in runners))
         await access.close()

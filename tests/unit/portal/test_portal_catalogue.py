@@ -1,6 +1,8 @@
 """Translations: every string of every template, in every language, with the same places to fill."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2.ext
@@ -14,8 +16,8 @@ PLACES = re.compile(r"%\(\w+\)[sd]")
 
 
 def template_strings() -> dict[tuple[str, ...], str]:
-    """Every translatable string, with its plural, and one file that has it."""
-    found: dict[tuple[str, ...], str] = {("English",): "pages.py"}
+    """Every translatable string of pages, with its plural, and one file that has it."""
+    found: dict[tuple[str, ...], str] = {("English",): "pages.py"} | dict(field_errors())
     for file in sorted((ROOT / "templates").glob("*.html")):
         with file.open("rb") as opened:
             for _line, _function, message, _comments in jinja2.ext.babel_extract(
@@ -24,6 +26,35 @@ def template_strings() -> dict[tuple[str, ...], str]:
                 parts = (message,) if isinstance(message, str) else tuple(part for part in message if part)
                 found[parts] = file.name
     return found
+
+
+def field_errors() -> Iterator[tuple[tuple[str, ...], str]]:
+    """What stands beside a field, and the file that says it: BadInput("field", "...") and form.fail("field", "...")."""
+    files = [*(ROOT / "src" / "access").glob("*.py"), *(ROOT / "src" / "portal").glob("*.py")]
+    for file in sorted(file for file in files if not file.name.startswith("api_")):
+        module = ast.parse(file.read_text("utf-8"))
+        texts = {
+            node.targets[0].id: node.value
+            for node in module.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(module):
+            if not (isinstance(node, ast.Call) and len(node.args) >= 2):
+                continue
+            if ast.unparse(node.func).rpartition(".")[2] not in {"BadInput", "fail"}:
+                continue
+            said = node.args[1]
+            said = texts.get(said.id, said) if isinstance(said, ast.Name) else said
+            if ast.unparse(said) == "bad.template":
+                continue  # a BadInput that goes through
+            assert isinstance(said, ast.Constant), f"{file}:{node.lineno}: cannot be translated"
+            yield (str(said.value),), file.name
+
+
+def test_what_stands_beside_fields_is_found() -> None:
+    found = {text for (text,), _file in field_errors()}
+    assert "is too short; write at least 10 characters" in found
+    assert "is not a duration; write one such as 90s, 15m, 12h or 7d" in found
 
 
 def test_there_are_strings_and_catalogues() -> None:

@@ -4,6 +4,7 @@ import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from portal_house import HERE, SERVICES, House, house, in_loop
@@ -16,7 +17,8 @@ async def _both(h: House, path: str) -> list[Any]:
     """The page, and what its form would get that somebody kept open."""
     kept = await h.link("Kept")
     page = await h.get(kept)
-    token = h.site.browsers.token(path[3:], page.cookie.partition("=")[2])
+    nonce = page.cookie.partition("=")[2]
+    token = h.site.access.key.form_token(f"page:{unquote(path)}", nonce, int(h.now[0]) + 60)
     return [await h.get(path), await h.post(path, f"form={token}".encode(), Cookie=page.cookie)]
 
 
