@@ -58,6 +58,22 @@ class Input:
             raise BadInput(key, "is missing")
         return value
 
+    def take_texts(self, key: str) -> list[str] | None:
+        """A list of texts, or None."""
+        value = self.take(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise BadInput(key, "is not a list of texts")
+        return value
+
+    def take_yes(self, key: str) -> bool | None:
+        """`true` or `false` of a body, or None."""
+        value = self.take(key)
+        if value is not None and not isinstance(value, bool):
+            raise BadInput(key, "is neither true nor false")
+        return value
+
     def take_duration(self, key: str) -> int | None:
         """Seconds of a duration such as "2h", or None."""
         text = self.take_text(key)

@@ -6,12 +6,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from access.actor import NotAllowed
 from access.address import BadAddress
 from access.files import NotSaved
 from access.gate import GateRefusal, GateUnavailable
 from access.hashes import Busy
 from access.inputs import BadInput
-from access.state import UnknownLink
+from access.state import UnknownLink, UnknownPerson
 from portal.peer import ControlPeers
 from portal.problems import Handler, Middleware, where
 
@@ -80,6 +81,10 @@ def _as_problem(error: Exception) -> ApiProblem:  # noqa: PLR0911 - one line an 
             return ApiProblem(_UNPROCESSABLE, "bad-input", f"address: {error}", "address")
         case UnknownLink():
             return ApiProblem(404, "unknown-link", str(error))
+        case UnknownPerson():
+            return ApiProblem(404, "unknown-person", str(error))
+        case NotAllowed():
+            return ApiProblem(403, "not-allowed", str(error))
         case GateRefusal():
             return ApiProblem(_GATE_STATUS.get(error.code, _UNPROCESSABLE), error.code, error.message)
         case GateUnavailable():

@@ -1,11 +1,14 @@
 """The two applications: public pages, and the API on the control socket."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from portal import (
     api_gate,
     api_history,
     api_links,
+    api_people,
     ask,
     home,
     invitation,
@@ -40,7 +43,7 @@ def public_door(site: Site) -> Door:
     door.page("/healthz", "anyone", Health(site.gate).show)
     door.page("/static/{digest}/{name}", "anyone", site.pages.assets.show)
 
-    headers = security_headers(real_tls=isinstance(site.settings.tls, Files))
+    headers = every_answer(site)
 
     async def finish(_request: web.Request, response: web.StreamResponse) -> None:
         response.headers.pop("Server", None)
@@ -51,11 +54,17 @@ def public_door(site: Site) -> Door:
     return door
 
 
+def every_answer(site: Site) -> Mapping[str, str]:
+    """The headers of every answer of the public pages, errors too."""
+    return security_headers(real_tls=isinstance(site.settings.tls, Files))
+
+
 def control_app(site: Site, peers: ControlPeers) -> web.Application:
     """What root, and whom `peers` allows, reaches through the Unix socket."""
     app = web.Application(middlewares=[problem_json(peers)], client_max_size=_JSON_LIMIT)
     api_gate.add_routes(app, site)
     api_links.add_routes(app, site)
+    api_people.add_routes(app, site)
     api_history.add_routes(app, site)
 
     async def finish(_request: web.Request, response: web.StreamResponse) -> None:
