@@ -1,5 +1,6 @@
 """Who acts, and from where."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +32,13 @@ class Actor:
         """Raise NotAllowed for everybody else."""
         if not self.admin:
             raise NotAllowed(f"{self.holder} is no admin")
+
+    def need_still(self, people: Mapping[str, Person]) -> None:
+        """Raise NotAllowed for a person who was removed, signed out or given another role since they asked."""
+        if self.person is not None:
+            now = people.get(self.person.name)
+            if now is None or now.era != self.person.era:
+                raise NotAllowed(f"{self.holder} was removed or signed out meanwhile")
 
 
 Actor.CLI = Actor("cli", admin=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from access.actor import Actor, NotAllowed
+from access.actor import Actor
 from access.address import Address
 from access.finish import finish
 from access.gate import Gate, Grant
@@ -99,15 +99,24 @@ class Grants:
         by.need_admin()
         check_services([service], self._services, "service")
         chosen_s = check_duration(duration_s, (service,), self._services)
-        found = await self._gate.grants(service=service, address=address)
-        if not found:
-            raise BadInput("address", "is not open any more; open it anew")
         seconds = chosen_s or self._services[service].default_duration_s
-        grants = await self._gate.grant(
-            {service: seconds}, address, holder=found[0].holder, note=found[0].note
-        )
-        self._record("prolonged", by, address=address, services=(service,), holder=found[0].holder)
-        return grants[0]
+
+        async def work() -> Grant:
+            found = await self._gate.grants(service=service, address=address)
+            holder = found[0].holder if found else ""
+            with self._underway.opening(holder):
+                by.need_still(self._state.people)
+                # Looked up again: what is closed for good meanwhile must not come back.
+                found = await self._gate.grants(service=service, address=address, holder=holder)
+                if not found or self._underway.closes(holder):
+                    raise BadInput("address", "is not open any more; open it anew")
+                grants = await self._gate.grant(
+                    {service: seconds}, address, holder=holder, note=found[0].note
+                )
+            self._record("prolonged", by, address=address, services=(service,), holder=holder)
+            return grants[0]
+
+        return await finish(work())
 
     async def move(self, by: Actor, old: Address, new: Address) -> list[Grant]:
         """Open at `new` what the actor has open at `old`, with the time left, then close it at `old`."""
@@ -148,9 +157,8 @@ class Grants:
         """What the actor may open at this moment."""
         if by.person is None:
             return self._services
-        person = self._state.people.get(by.person.name)
-        if person is None or person.era != by.person.era:
-            raise NotAllowed(f"{by.holder} was removed or signed out meanwhile")
+        by.need_still(self._state.people)
+        person = self._state.people[by.person.name]
         return {service.name: service for service in person.opens(self._services)}
 
     def _record(

@@ -15,7 +15,8 @@ class Link:
 
     `duration_s` None: each service's default. `expires_at` and the other moments are whole seconds since
     1970. `uses`: openings allowed in all, None without limit. `addresses`: how many of one family may be
-    open at once. `owner`: the person whose link it is, None for the admin's. `pin` is an argon2id hash. `to`: where the visitor goes next, None for the first service's.
+    open at once. `owner`: the person whose link it is, None for the admin's. `pin` is an argon2id hash. `to`:
+    where the visitor goes next, None for the first service's.
     """
 
     id: str

@@ -151,7 +151,7 @@ class Links:
         while (link_id := _new_id()) in self._state.links:
             pass
         link = replace(link, id=link_id)
-        await self._state.commit(lambda tables: _insert(tables, link))
+        await self._state.commit(lambda tables: _insert(tables, by, link))
         self._record("link-added", by, link)
         return link
 
@@ -204,8 +204,8 @@ class Links:
         link = await self._state.commit(edit)
         self._record(event, by, link)
         # From here on openings are refused. Those let through before must be open before they can be closed.
-        await self._underway.ended(link.holder)
-        await self._gate.revoke(holder=link.holder)
+        async with self._underway.closing(link.holder):
+            await self._gate.revoke(holder=link.holder)
         return link
 
     def _record(self, event: str, by: Actor, link: Link) -> None:
@@ -227,6 +227,7 @@ def _change(by: Actor, link_id: str, change: Callable[[Link], Link] | None) -> C
     """An edit of one link that the actor may touch; None forgets it."""
 
     def edit(tables: Tables) -> Link:
+        by.need_still(tables.people)
         link = tables.link(link_id)
         if not _may(by, link):
             raise UnknownLink(link_id)
@@ -238,20 +239,20 @@ def _change(by: Actor, link_id: str, change: Callable[[Link], Link] | None) -> C
     return edit
 
 
-def _insert(tables: Tables, link: Link) -> None:
+def _insert(tables: Tables, by: Actor, link: Link) -> None:
+    by.need_still(tables.people)
     if link.id in tables.links:
         raise BadInput("label", "could not be added; try again")  # two at once drew the same id of 2**30
     if len(tables.links) >= MOST_LINKS:
         raise BadInput(
             "label", "cannot be added: there are %(most)s links already; remove some", most=MOST_LINKS
         )
-    if link.owner is not None:
-        if link.owner not in tables.people:
-            raise NotAllowed(f"{link.owner} was removed meanwhile")
-        if sum(one.owner == link.owner for one in tables.links.values()) >= MOST_OF_ONE:
-            raise BadInput(
-                "label", "cannot be added: you have %(most)s links already; remove some", most=MOST_OF_ONE
-            )
+    if link.owner is not None and (
+        sum(one.owner == link.owner for one in tables.links.values()) >= MOST_OF_ONE
+    ):
+        raise BadInput(
+            "label", "cannot be added: you have %(most)s links already; remove some", most=MOST_OF_ONE
+        )
     tables.links[link.id] = link
 
 

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from access.actor import Actor, NotAllowed
 from access.address import Address
@@ -29,6 +30,8 @@ INVITATION_S = 7 * 86400
 """How long an invitation lives, in seconds."""
 
 _INVITATION_BYTES = 20
+
+_R = TypeVar("_R")
 
 
 class People:
@@ -108,7 +111,7 @@ class People:
                 raise BadInput("name", "cannot be added: there are %(most)s people already", most=MOST_PEOPLE)
             tables.people[clean] = person
 
-        await self._state.commit(edit)
+        await self._commit(by, edit)
         self._record("person-added", by, person)
         return person
 
@@ -140,7 +143,7 @@ class People:
             return person, changed
 
         async def work() -> Person:
-            before, after = await self._state.commit(edit)
+            before, after = await self._commit(by, edit)
             self._record("person-changed", by, after)
             await self._close_lost(before, after)
             return after
@@ -161,11 +164,11 @@ class People:
             return person, [person.holder, *(link.holder for link in owned)]
 
         async def work() -> Person:
-            person, holders = await self._state.commit(edit)
+            person, holders = await self._commit(by, edit)
             self._record("person-removed", by, person)
             for holder in holders:
-                await self._underway.ended(holder)
-                await self._gate.revoke(holder=holder)
+                async with self._underway.closing(holder):
+                    await self._gate.revoke(holder=holder)
             return person
 
         return await finish(work())
@@ -243,14 +246,19 @@ class People:
             tables.people[name] = replace(person, invitation=invitation)
             return person
 
-        self._record("person-invited", by, await self._state.commit(edit))
+        self._record("person-invited", by, await self._commit(by, edit))
         return token
 
     async def sign_out_everywhere(self, by: Actor, name: str) -> Person:
         """End all sessions of a person: one's own, as an admin anybody's."""
         if not (by.admin or by.name == name):
             raise NotAllowed(f"{by.holder} is not {name}")
-        person = await self._state.change_person(name, lambda person: replace(person, era=_new_era()))
+
+        def edit(tables: Tables) -> Person:
+            tables.people[name] = person = replace(tables.person(name), era=_new_era())
+            return person
+
+        person = await self._commit(by, edit)
         self._record("signed-out-everywhere", by, person)
         return person
 
@@ -266,9 +274,16 @@ class People:
             tables.people[name] = person = change(person)
             return person
 
-        person = await self._state.commit(edit)
+        person = await self._commit(by, edit)
         self._record(event, by, person)
         return person
+
+    async def _commit(self, by: Actor, edit: Callable[[Tables], _R]) -> _R:
+        def checked(tables: Tables) -> _R:
+            by.need_still(tables.people)  # a hash, or the disk, took its time
+            return edit(tables)
+
+        return await self._state.commit(checked)
 
     async def _close_lost(self, before: Person, after: Person) -> None:
         lost = _without(before.opens(self._services), after.opens(self._services))
@@ -276,9 +291,9 @@ class People:
         owned = [link.holder for link in self._state.links.values() if link.owner == after.name]
         for names, holders in ((lost, [after.holder]), (links_lost, owned)):
             for holder in holders if names else []:
-                await self._underway.ended(holder)
-                for name in names:
-                    await self._gate.revoke(service=name, holder=holder)
+                async with self._underway.closing(holder):
+                    for name in names:
+                        await self._gate.revoke(service=name, holder=holder)
 
     def _known(self, tables: Tables, name: str) -> Person:
         person = tables.person(name)

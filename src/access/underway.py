@@ -1,8 +1,8 @@
 """Openings that are underway: who withdraws a right waits for them before closing what they opened."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 
@@ -11,6 +11,7 @@ class Underway:
 
     def __init__(self) -> None:
         self._tasks: dict[str, set[asyncio.Task[Any]]] = {}
+        self._closing: list[str] = []
 
     @contextmanager
     def opening(self, holder: str) -> Iterator[None]:
@@ -27,10 +28,20 @@ class Underway:
             if not tasks:
                 self._tasks.pop(holder, None)
 
-    async def ended(self, holder: str) -> None:
-        """Wait until what is underway for `holder` now has ended."""
-        if tasks := self._tasks.get(holder):
-            await asyncio.wait(tasks)
+    @asynccontextmanager
+    async def closing(self, holder: str) -> AsyncIterator[None]:
+        """Around closing what `holder` has open, once the state says that they may not; waits for openings first."""
+        self._closing.append(holder)
+        try:
+            if tasks := self._tasks.get(holder):
+                await asyncio.wait(tasks)
+            yield
+        finally:
+            self._closing.remove(holder)
+
+    def closes(self, holder: str) -> bool:
+        """Whether what `holder` has open is being closed, so that nobody may count on it."""
+        return holder in self._closing
 
     async def settle(self) -> None:
         """Wait for all that is underway."""

@@ -86,7 +86,14 @@ class MemoryGate:
         if self.fail is not None:
             raise self.fail
         before = len(self.open)
-        self.open = {key: value for key, value in self.open.items() if value[0].holder != holder}
+        gone = {
+            (grant.service, grant.address)
+            for grant, _ in self.open.values()
+            if service in {None, grant.service}
+            and (address is None or grant.address == str(address))
+            and holder in {None, grant.holder}
+        }
+        self.open = {key: value for key, value in self.open.items() if key not in gone}
         return before - len(self.open)
 
     async def grants(
@@ -98,7 +105,9 @@ class MemoryGate:
         return [
             grant
             for grant in await self._list()
-            if (address is None or grant.address == str(address)) and holder in {None, grant.holder}
+            if (address is None or grant.address == str(address))
+            and holder in {None, grant.holder}
+            and service in {None, grant.service}
         ]
 
     async def blocked(self) -> list[Blocked]:

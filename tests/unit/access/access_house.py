@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from access_gate import Clock, MemoryGate
 
+from access.actor import Actor, acting
 from access.links import Links
 from access.opening import Opening
+from access.person import Person
 from access.services import Service
 from access.start import Access, start
 
@@ -17,6 +20,7 @@ SERVICES = {
     "cloud": Service("cloud", "Nextcloud", "https://cloud.example.org/", 7200, 86400, ("tcp/443",)),
     "game": Service("game", "Game", None, 3600, 7200, ("tcp/25565-25570",)),
 }
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$" + "A" * 22 + "$" + "A" * 43
 
 
 @dataclass
@@ -34,6 +38,25 @@ class House:
     @property
     def opening(self) -> Opening:
         return self.access.opening
+
+    @property
+    def open(self) -> set[tuple[str, str, str]]:
+        """Service, address and holder of what is open."""
+        return {(grant.service, grant.address, grant.holder) for grant, _ in self.gate.open.values()}
+
+    def by(self, name: str) -> Actor:
+        """The actor that this person is now."""
+        return acting(self.access.state.people[name], "198.51.100.1")
+
+    async def moves_in(self, name: str, **others: Any) -> Actor:
+        """A person who can sign in."""
+        row = {"role": "member", "services": ("cloud",), "may_link": True, "password": HASH, "era": f"of-{name}"}
+        person = Person(name=name, created_at=int(self.clock()), **(row | others))
+        await self.access.state.commit(lambda tables: tables.people.update({name: person}))
+        return self.by(name)
+
+    async def told(self, event: str) -> list[dict[str, Any]]:
+        return [entry for entry in await self.access.history.read() if entry["event"] == event]
 
     @property
     def state_text(self) -> str:

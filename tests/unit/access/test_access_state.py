@@ -21,7 +21,8 @@ from access import files
 from access.actor import Actor
 from access.files import NotSaved, StateError
 from access.link import Link
-from access.state import State, UnknownLink
+from access.person import Invitation, Person
+from access.state import State, Tables, UnknownLink
 
 SOURCE = Path(__file__).parents[3] / "src"
 
@@ -32,15 +33,36 @@ def a_link(link_id: str = "k3v7aa", **others: Any) -> Link:
     )
 
 
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
+
+
+def full_person() -> Person:
+    return Person(
+        name="mamie",
+        role="admin",
+        created_at=1_800_000_000,
+        services=("cloud", "game"),
+        may_link=True,
+        password=HASH,
+        totp="5e" * 16,
+        totp_step=60_000_000,
+        recovery=(HASH, "", HASH),
+        invitation=Invitation("ab" * 32, 1_800_600_000),
+        asked="C'est moi, « Mémé »",
+        era="0123456789abcdef",
+        last_seen_at=1_800_000_400,
+    )
+
+
 def full_link() -> Link:
-    pin = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
     return a_link(
+        owner="mamie",
         duration_s=7200,
         expires_at=1_900_000_000,
         uses=3,
         used=1,
         addresses=2,
-        pin=pin,
+        pin=HASH,
         paused=True,
         generation=4,
         to="https://cloud.example.org/",
@@ -53,6 +75,7 @@ def written(directory: Path) -> dict[str, Any]:
 
     async def main() -> None:
         state = State(str(directory))
+        await state.commit(lambda tables: tables.people.update(mamie=full_person()))
         await state.add(full_link())
         await state.close()
 
@@ -132,6 +155,7 @@ def change(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 
 L = "links.k3v7aa"
+P = "people.mamie"
 NAMES_NO_MOMENT = "not a moment; write one such as 2026-11-21T09:30:00Z"
 
 
@@ -172,6 +196,28 @@ NAMES_NO_MOMENT = "not a moment; write one such as 2026-11-21T09:30:00Z"
         (f"{L}.generation", 0, f"{L}.generation", "is not a whole number"),
         (f"{L}.to", "javascript:alert(1)", f"{L}.to", "begins with neither http:// nor https://"),
         (f"{L}.created_at", None, f"{L}.created_at", "is not text"),
+        (f"{L}.owner", "nobody", f"{L}.owner", "is no person"),
+        (f"{L}.owner", KeyError, f"{L}.owner", "is missing"),
+        ("people.Mamie", {}, "people.Mamie", "is not a name"),
+        ("people.a/b", {}, "people.a/b", "is not a name"),
+        (P, [], P, "is not an object"),
+        (f"{P}.colour", 1, f"{P}.colour", "is not known to this version"),
+        (f"{P}.role", "root", f"{P}.role", "is not admin or member"),
+        (f"{P}.role", KeyError, f"{P}.role", "is missing"),
+        (f"{P}.services", ["C; flush"], f"{P}.services[0]", "is not a name"),
+        (f"{P}.links", 1, f"{P}.links", "is neither true nor false"),
+        (f"{P}.password", "hunter2", f"{P}.password", "is not an argon2id hash"),
+        (f"{P}.password", "", f"{P}.password", "is not an argon2id hash"),
+        (f"{P}.totp", "JBSWY3DPEHPK3PXP", f"{P}.totp", "is not a TOTP seed"),
+        (f"{P}.totp_step", -1, f"{P}.totp_step", "is not a whole number"),
+        (f"{P}.recovery", ["1-abcd"], f"{P}.recovery[0]", "is not an argon2id hash"),
+        (f"{P}.recovery", [""] * 11, f"{P}.recovery", "is not a list of at most 10"),
+        (f"{P}.invitation", {}, f"{P}.invitation.digest", "is missing"),
+        (f"{P}.invitation.digest", "ab", f"{P}.invitation.digest", "is not a SHA-256"),
+        (f"{P}.invitation.token", "ab", f"{P}.invitation.token", "is not known to this version"),
+        (f"{P}.asked", "x" * 501, f"{P}.asked", "is not text of at most 500"),
+        (f"{P}.era", "a b", f"{P}.era", "is not an era"),
+        (f"{P}.last_seen_at", 5, f"{P}.last_seen_at", "is not text"),
     ],
 )
 def test_wrong_shape(tmp_path: Path, key: str, value: Any, place: str, message: str) -> None:
@@ -409,6 +455,43 @@ def test_the_loop_goes_on_while_the_disk_works(tmp_path: Path, monkeypatch: pyte
         await state.close()
 
     asyncio.run(main())
+
+
+def test_tables_change_together_or_not_at_all(tmp_path: Path) -> None:
+    """An edit that fails half-way, and one that the disk refuses, leave both tables as they were."""
+
+    async def main() -> None:
+        written_before = await asyncio.to_thread((tmp_path / "state.json").read_bytes)
+        state = State(str(tmp_path))
+        before = dict(state.links), dict(state.people)
+
+        def half(tables: Tables) -> None:
+            tables.links.clear()
+            tables.person("nobody")
+
+        def whole(tables: Tables) -> None:
+            tables.links.clear()
+            tables.people.clear()
+
+        with pytest.raises(LookupError):
+            await state.commit(half)
+        assert (dict(state.links), dict(state.people)) == before
+        (tmp_path / "state.json").rename(tmp_path / "kept")
+        (tmp_path / "state.json").mkdir()
+        with pytest.raises(NotSaved):
+            await state.commit(whole)
+        assert (dict(state.links), dict(state.people)) == before
+        (tmp_path / "state.json").rmdir()
+        (tmp_path / "kept").rename(tmp_path / "state.json")
+        assert await asyncio.to_thread((tmp_path / "state.json").read_bytes) == written_before
+        await state.commit(whole)
+        assert (dict(state.links), dict(state.people)) == ({}, {})
+        await state.close()
+
+    written(tmp_path)
+    asyncio.run(main())
+    after = json.loads((tmp_path / "state.json").read_text())
+    assert (after["links"], after["people"]) == ({}, {})
 
 
 def test_lazy_change_while_the_disk_works_is_not_lost(tmp_path: Path, monkeypatch) -> None:
