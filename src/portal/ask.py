@@ -64,5 +64,5 @@ def new_password(form: Form) -> str:
     """The fields `password` and `again` of a form that sets a password; puts beside them where they differ."""
     password = form.text("password", longest=1024)
     if form.text("again", longest=1024) != password:
-        form.fail("again", "is not the same; type the password again")
+        form.fail("again", "This is not the same; type the password again")
     return password

@@ -95,7 +95,7 @@ class Form:
         """What was typed, without the spaces around it unless it is secret."""
         typed = self._typed(name)
         if len(typed) > longest:
-            self.fail(name, "is too long; write at most %(most)s characters", most=longest)
+            self.fail(name, "This is too long; write at most %(most)s characters", most=longest)
             return ""
         return typed if name in self._fields.secret else typed.strip()
 
@@ -115,14 +115,14 @@ class Form:
         try:
             return parse_duration(typed.lower()) if typed else None
         except ValueError:
-            self.fail(name, "is not a duration; write one such as 90s, 15m, 12h or 7d")
+            self.fail(name, "This is not a duration; write one such as 90s, 15m, 12h or 7d")
             return None
 
     def count(self, name: str) -> int | None:
         """A whole number; None where nothing was typed, or where it is wrong."""
         typed = self.text(name, longest=40)
         if typed and not (typed.isascii() and typed.isdigit() and len(typed) <= 12):
-            self.fail(name, "is not a whole number")
+            self.fail(name, "This is not a whole number")
             return None
         return int(typed) if typed else None
 
@@ -132,7 +132,7 @@ class Form:
         try:
             return parse_address(typed, prefix) if typed else None
         except BadAddress:
-            self.fail(name, "is not one address; write one such as 203.0.113.7 or 2001:db8:1::5")
+            self.fail(name, "This is not an address; write one such as 203.0.113.7 or 2001:db8:1::5")
             return None
 
     def fail(self, name: str, template: str, /, **values: object) -> None:

@@ -57,7 +57,7 @@ class _Me:
         services = check_own(form, self._services(caller))
         duration_s, typed = form.duration("for"), form.address("address", self._prefix)
         if typed is None and caller.visitor.trusted:
-            form.fail("address", "is empty; from here everything is open, so write the address to open for")
+            form.fail("address", "From here everything is open; write the address to open for")
         if not form.errors:
             address = typed or caller.visitor.address
             try:
@@ -68,7 +68,7 @@ class _Me:
             except GateRefusal as refusal:
                 if refusal.code == "too-many" or typed is None:
                     raise
-                form.fail("address", "cannot be let in; write the address of one line in the Internet")
+                form.fail("address", "This address cannot be let in; write that of a line in the Internet")
         if form.errors:
             return await self._page(request, caller, form)
         return redirect("/me", done="opened")
@@ -132,9 +132,9 @@ def check_own(form: Form, services: Iterable[Service]) -> tuple[str, ...]:
     own = {service.name for service in services}
     chosen = form.many("services")
     if not chosen:
-        form.fail("services", "is empty; choose at least one")
+        form.fail("services", "Choose at least one")
     elif not own.issuperset(chosen):
-        form.fail("services", "holds something that you may not open; choose again")
+        form.fail("services", "There is something that you may not open; choose again")
     return chosen
 
 

@@ -33,7 +33,7 @@ class _Password:
         current, code = form.text("current", longest=1024), form.text("code")
         new = form.text("new", longest=1024)
         if form.text("again", longest=1024) != new:
-            form.fail("again", "is not the same; type the password again")
+            form.fail("again", "This is not the same; type the password again")
         person = None
         if not form.errors:
             try:

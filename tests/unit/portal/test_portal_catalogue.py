@@ -54,7 +54,7 @@ def field_errors() -> Iterator[tuple[tuple[str, ...], str]]:
 def test_what_stands_beside_fields_is_found() -> None:
     found = {text for (text,), _file in field_errors()}
     assert "is too short; write at least 10 characters" in found
-    assert "is not a duration; write one such as 90s, 15m, 12h or 7d" in found
+    assert "This is not a duration; write one such as 90s, 15m, 12h or 7d" in found
 
 
 def test_there_are_strings_and_catalogues() -> None:

@@ -83,7 +83,7 @@ def test_a_wrong_count_is_said_beside_its_field(typed: str) -> None:
 def test_too_long_a_text() -> None:
     form = Form(FIELDS, {"name": ["x" * 300]})
     assert form.text("name") == ""
-    assert str(form.errors["name"]) == "is too long; write at most 256 characters"
+    assert str(form.errors["name"]) == "This is too long; write at most 256 characters"
 
 
 def test_bad_input_of_a_field_stays_beside_it_and_any_other_goes_on() -> None:
