@@ -20,6 +20,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--config", metavar="FILE", default=_DEFAULT_CONFIG, help="the configuration (%(default)s)")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _add_setup(verbs)
     add(verbs, "run", "run the daemon in the foreground")
     add(verbs, "check", "say everything that is wrong with the configuration and the ruleset; change nothing")
     add_listing(verbs, "status", "show what runs, what is protected, how many are in and what was closed")
@@ -39,6 +40,13 @@ def _usage(options: argparse.Namespace) -> str | None:
     if options.verb == "revoke" and options.service and not options.address:
         return "revoke: --service goes with an ADDRESS"
     return person_usage(options) if options.verb == "person" else None
+
+
+def _add_setup(verbs: Verbs) -> None:
+    setup = add(verbs, "setup", "ask what is to be closed, write the configuration and make the first admin")
+    setup.add_argument("--force", action="store_true", help="write a configuration that is there anew, and keep a copy of it")
+    setup.add_argument("--state-dir", metavar="DIR", default="/var/lib/safeip", help="where people and links are kept (%(default)s)")
+    setup.add_argument("--runtime-dir", metavar="DIR", default="/run/safeip", help="where the daemon's socket is (%(default)s)")
 
 
 def _add_grants(verbs: Verbs) -> None:

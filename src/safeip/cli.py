@@ -3,6 +3,7 @@
 The gate's process starts here and keeps what is imported here, so that each verb imports what it needs.
 """
 
+import argparse
 import os
 import sys
 
@@ -17,6 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
         match options.verb:
+            case "setup":
+                code = _setup(options)
             case "run":
                 code = _run(options.config)
             case "check":
@@ -43,6 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
 def complain(message: str) -> None:
     """One line to standard error."""
     print(f"safeip: {message}", file=sys.stderr)
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from safeip import setup  # noqa: PLC0415 (brings all of access)
+
+    return setup.run(options)
 
 
 def _run(path: str) -> int:

@@ -1,7 +1,6 @@
 """The verbs that the running daemon does: each is a request or two, and what an admin wants to read."""
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -18,9 +17,7 @@ _Row = tuple[object, ...]
 
 def do(options: Options) -> int:
     """Do the verb of `options`; the exit code. Raises ConfigError."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that has no é still gets its table
+    output.print_anywhere()
     control = Control(read_control_socket(options.config))
     act = _VERBS.get(options.verb) or _ACTIONS[options.verb][options.action]
     try:
@@ -42,6 +39,7 @@ def _status(control: Control, options: Options) -> None:
         ("grants", output.count(status["grants"])),
         ("links", f"{output.count(status['links']['all'])}, of which open: {output.count(status['links']['open'])}"),
         ("blocked", f"{output.plural(status['closed_packets'], 'packet')}, {output.size(status['closed_bytes'])}"),
+        ("flooded", f"{output.plural(status['flooded_packets'], 'packet')} to the portal, beyond what one source may"),
     )
     print()
     services = [

@@ -46,11 +46,11 @@ def _print_url(link: _Json, options: Options) -> None:
 def _list(control: Control, options: Options) -> None:
     def row(link: _Json) -> _Row:
         return (
-            link["id"], link["label"], ", ".join(link["services"]), link["state"], _used(link),
+            link["id"], link["label"], link["owner"], ", ".join(link["services"]), link["state"], _used(link),
             output.local(link["last_used_at"]) or "never", output.local(link["expires_at"]) or "never",
         )  # fmt: skip
 
-    headings = ("ID", "LABEL", "SERVICES", "STATE", "USED", "LAST USED", "EXPIRES")
+    headings = ("ID", "LABEL", "OWNER", "SERVICES", "STATE", "USED", "LAST USED", "EXPIRES")
     output.print_list(control.ask("GET", "/links"), headings, row, empty="No links.", as_json=options.json)
 
 
@@ -66,6 +66,7 @@ def _show(control: Control, options: Options) -> None:
         output.print_fields(
             ("id", link["id"]),
             ("label", link["label"]),
+            ("owner", link["owner"] or "the gateway's admin"),
             ("url", link["url"]),
             ("state", link["state"]),
             ("opens", ", ".join(link["services"])),

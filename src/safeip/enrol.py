@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from access.inputs import BadInput
 from access.password import check_password
 from safeip import output, terminal
 from safeip.control import Control, ControlError
@@ -69,18 +70,23 @@ class DaemonsPeople:
 @contextlib.contextmanager
 def whole(people: People, name: str) -> Iterator[None]:
     """For a person who was just added and has no password yet: gone again where the block is left before its end."""
-    try:
-        yield
-    except BaseException:
-        people.remove(name)
-        raise
+    with terminal.leaving():
+        try:
+            yield
+        except BaseException:
+            with terminal.undisturbed():
+                people.remove(name)
+            raise
 
 
 def ask_password(name: str, url: str) -> str:
     """A password that may be chosen at the portal with this URL, typed twice."""
 
     def check(text: str) -> str:
-        return asyncio.run(check_password(text, name, field="The password", host=urlsplit(url).hostname or ""))
+        try:
+            return asyncio.run(check_password(text, name, host=urlsplit(url).hostname or ""))
+        except BadInput as error:
+            raise ValueError(f"The password {error.message}") from None
 
     return terminal.new_password(f"Password of {name} (10 characters or more)", check)
 

@@ -1,11 +1,20 @@
 """What the command line prints: tables and times for people, JSON for programs."""
 
+import contextlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def print_anywhere() -> None:
+    """A terminal that has no é still gets its table."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
 def clean(value: object) -> str:

@@ -1,8 +1,10 @@
 """Questions to whoever sits at the terminal: one at a time, asked again until the answer can be taken."""
 
+import contextlib
 import getpass
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from safeip import output
@@ -15,16 +17,43 @@ def is_there() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """For a `with` block, SIGTERM and a connection that breaks off are KeyboardInterrupt, as Ctrl-C is."""
+    # without a terminal the next question has no answer: a signal of its own could come while that is being dealt with
+    handlers = {signal.SIGHUP: lambda *_: None, signal.SIGTERM: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """For a `with` block that cleans up, nobody's impatience counts."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def say(text: str = "") -> None:
-    """One line, or an empty one."""
-    print(text, flush=True)
+    """One line, or an empty one. Raises KeyboardInterrupt where the terminal has gone."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        raise KeyboardInterrupt from None
 
 
 def ask(question: str, parse: Callable[[str], _T], *, default: str = "") -> _T:
     """What `parse` makes of the answer; an empty answer is the default.
 
-    `parse` raises ValueError with a message that says what would be right. Raises KeyboardInterrupt for Ctrl-C, and for
-    Ctrl-D, which says as much.
+    `parse` raises ValueError with a message that says what would be right. Raises KeyboardInterrupt for Ctrl-C, for Ctrl-D,
+    which says as much, and where the terminal has gone.
     """
     prompt = f"{question} [{default}]: " if default else f"{question}: "
     while True:
@@ -61,12 +90,12 @@ def new_password(question: str, check: Callable[[str], str]) -> str:
 def _line(prompt: str) -> str:
     try:
         return input(prompt).strip()
-    except EOFError:
+    except (EOFError, OSError):
         raise KeyboardInterrupt from None
 
 
 def _hidden(prompt: str) -> str:
     try:
         return getpass.getpass(prompt)
-    except EOFError:
+    except (EOFError, OSError):
         raise KeyboardInterrupt from None

@@ -23,7 +23,7 @@ GRANT = {
     "packets": int, "bytes": int,
 }  # fmt: skip
 LINK = {
-    "id": str, "label": str, "services": list, "for": (str, type(None)), "uses": (int, type(None)), "used": int,
+    "id": str, "label": str, "owner": (str, type(None)), "services": list, "for": (str, type(None)), "uses": (int, type(None)), "used": int,
     "addresses": (int, type(None)), "pin": bool, "paused": bool, "to": (str, type(None)), "created_at": str,
     "expires_at": (str, type(None)), "last_used_at": (str, type(None)), "state": str,
 }  # fmt: skip
@@ -396,7 +396,7 @@ def test_following_history_shows_what_happens_and_ends_cleanly_on_an_interrupt(
         entry = json.loads(now)
         assert (entry["event"], entry["services"], entry["note"]) == ("granted", ["films"], "now")
     else:
-        assert now.split()[2:] == ["granted", gateway.visitor.ipv4, "cli", "now", "films"]
+        assert now.split()[2:] == ["granted", gateway.visitor.ipv4, "now", "films", "by", "cli"]
 
 
 # check, down, and a daemon that goes away

@@ -43,6 +43,15 @@ WRONG_USAGE = [
     ["link", "add", "Mamie", "--service", "cloud", "--expires", "never"], ["link", "show"], ["link", "pause"],
     ["link", "remove", ".."], ["link", "remove", ""], ["link", "show", "k3v9aa/rotate"], ["link", "show", "\udcff"],
     ["link", "list", "k3v9aa"], ["ban"], ["unban"], ["bans", "all"], ["history", "--last", "x"], ["check", "--json"],
+    ["history", "--outcome", "maybe"], ["history", "--who"], ["setup", "now"], ["setup", "--state-dir"],
+    ["person"], ["person", "nonsense"], ["person", "add"], ["person", "add", "Ma mie"], ["person", "add", ""],
+    ["person", "add", "1mamie"], ["person", "add", "a" * 33], ["person", "add", "mamie\udcff"],
+    ["person", "add", "mamie", "--invite", "--password-stdin"], ["person", "add", "mamie", "--password", "x"],
+    ["person", "add", "mamie", "--qr"], ["person", "add", "mamie", "--member"], ["person", "change", "mamie"],
+    ["person", "change", "mamie", "--admin", "--member"], ["person", "change", "mamie", "--links", "--no-links"],
+    ["person", "change", "mamie", "--service", "cloud", "--no-services"], ["person", "remove", ".."],
+    ["person", "show", "mamie/totp"], ["person", "show", "..%2fx"], ["person", "list", "mamie"],
+    ["person", "totp", "mamie", "--json"],
 ]  # fmt: skip
 
 
@@ -65,6 +74,8 @@ def test_a_wrong_duration_is_explained(capsys: pytest.CaptureFixture[str]) -> No
 VERBS = [
     "run", "check", "status", "grant", "grants", "revoke", "link", "link add", "link list", "link show", "link pause",
     "link resume", "link rotate", "link remove", "blocked", "history", "down", "ban", "unban", "bans",
+    "setup", "person", "person add", "person list", "person show", "person change", "person password", "person totp",
+    "person invite", "person approve", "person refuse", "person sign-out", "person remove",
 ]  # fmt: skip
 
 
@@ -78,7 +89,12 @@ def test_every_verb_has_help_in_a_sentence(verb: str, capsys: pytest.CaptureFixt
     assert ". " in said
 
 
-@pytest.mark.parametrize("listing", ["status", "grants", "link list", "link show k3v9aa", "blocked", "bans", "history"])
+LISTINGS = [
+    "status", "grants", "link list", "link show k3v9aa", "blocked", "bans", "history", "person list", "person show mamie",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
 def test_every_listing_takes_json(listing: str) -> None:
     assert arguments.parse([*listing.split(), "--json"]).json is True
     assert arguments.parse(listing.split()).json is False
@@ -94,6 +110,23 @@ def test_options_keep_what_was_written() -> None:
     assert (options.duration, options.expires, options.uses, options.addresses) == ("2h", "30d", 3, 2)
     assert (options.pin, options.to, options.qr) == ("-", "https://a.example/", True)
     assert arguments.parse(["status"]).config == "/etc/safeip/safeip.toml"
+
+
+def test_what_a_person_may_do_is_said_or_left_as_it_is() -> None:
+    options = arguments.parse(["person", "add", " MAMIE ", "--service", "cloud", "--service", "films", "--links", "--invite"])
+    assert (options.name, options.service, options.links, options.role) == ("mamie", ["cloud", "films"], True, None)
+    assert (options.invite, options.password_stdin) == (True, False)
+    options = arguments.parse(["person", "change", "mamie", "--no-links"])
+    assert (options.role, options.service, options.no_services, options.links) == (None, None, None, False)
+    assert arguments.parse(["person", "change", "mamie", "--member"]).role == "member"
+    assert arguments.parse(["person", "add", "mamie", "--admin"]).role == "admin"
+
+
+def test_no_secret_is_taken_from_the_arguments() -> None:
+    """Every user of the host sees them."""
+    for words in (["person", "password", "mamie", "x"], ["person", "totp", "mamie", "123456"], ["setup", "--password", "x"]):
+        with pytest.raises(SystemExit):
+            arguments.parse(words)
 
 
 # errors: one line, exit 1

@@ -1,0 +1,134 @@
+"""First steps, asked at the terminal: what is closed, and who is the first admin. Nothing is written before the last answer."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from access.files import NotSaved, StateError
+from access.inputs import BadInput, check_name
+from safeip import enrol, output, terminal
+from safeip.check import refusals
+from safeip.config import Config, parse_config, read_config
+from safeip.control import ControlError
+from safeip.daemon import StartError
+from safeip.setup_admin import Admins, admins, make_admin
+from safeip.setup_file import Answers, draft, render
+from safeip.setup_questions import ask_configuration
+
+_INTERRUPTED = 130  # 128 + SIGINT
+_Made = tuple[str, Sequence[str]] | None  # the new admin's name and recovery codes; None where there was an admin
+_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+
+
+class _RefusedError(Exception):
+    """The kernel does not take what was answered."""
+
+    def __init__(self, refusals: list[str]) -> None:
+        super().__init__(*refusals)
+        self.refusals = refusals
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask, write, tell what to do next; the exit code. Raises ConfigError for a configuration that is there and bad."""
+    if wrong := _unfit():
+        return _fail([wrong])
+    output.print_anywhere()
+    try:
+        with terminal.leaving():
+            config, made = _first_admin(options.config) if _stands(options) else _everything(options)
+    except KeyboardInterrupt:
+        try:
+            terminal.say("\nNothing was written.")
+        except KeyboardInterrupt:  # the terminal has gone, and the interpreter would flush once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _INTERRUPTED
+    except (StartError, StateError, NotSaved, ControlError, BadInput) as error:
+        return _fail([str(error)])
+    except OSError as error:
+        return _fail([f"{error.filename}: {error.strerror}; the configuration was not written"])
+    except _RefusedError as error:
+        return _fail(error.refusals)
+    _tell(config, made)
+    return 0
+
+
+def _unfit() -> str | None:
+    """Why there is nothing to ask here."""
+    if os.geteuid() != 0:
+        return "setup looks at every program's ports and writes to /etc: run it as root (sudo safeip setup)"
+    return None if terminal.is_there() else "setup asks questions: run it at a terminal (over ssh with -t)"
+
+
+def _stands(options: argparse.Namespace) -> bool:
+    return os.path.lexists(options.config) and not options.force
+
+
+def _first_admin(path: str) -> tuple[Config, _Made]:
+    config = read_config(path)
+    terminal.say(f"{path} is there and good, and stays as it is. --force asks for everything anew.")
+    with admins(config) as people:
+        made = _admin(people, config)
+    return config, made
+
+
+def _everything(options: argparse.Namespace) -> tuple[Config, _Made]:
+    terminal.say("SafeIP is set up in a few questions. Enter takes what stands in brackets.")
+    terminal.say("Ctrl-C leaves at any question; nothing is written before the last one is answered.")
+    answers = Answers("", 0, state_dir=options.state_dir, runtime_dir=options.runtime_dir)
+    ask_configuration(answers)
+    text = render(answers)
+    config = parse_config(text, options.config)
+    if found := refusals(config):
+        raise _RefusedError(found)
+    with draft(options.config, text) as written, admins(config) as people:
+        made = _admin(people, config)
+        copy = written.put(replace=options.force)
+    terminal.say()
+    terminal.say(f"Written: {options.config}" + (f"; as it was: {copy}" if copy else ""))
+    return config, made
+
+
+def _admin(people: Admins, config: Config) -> _Made:
+    terminal.say()
+    if there := people.active():
+        terminal.say(f"There is an admin already: {', '.join(there)}. 'safeip person add NAME --admin' makes another.")
+        return None
+    terminal.say("The first admin signs in at the portal with a password and the codes of an app on the phone.")
+    return make_admin(people, config, _suggestion())
+
+
+def _suggestion() -> str:
+    """The account behind sudo, if a person may be called so."""
+    with contextlib.suppress(BadInput):
+        return check_name(os.environ.get("SUDO_USER"))
+    return "admin"
+
+
+def _tell(config: Config, made: _Made) -> None:
+    settings = config.settings
+    if made:
+        enrol.show_recovery_codes(made[1])
+    ports = sorted({f"tcp/{listen.port}" for listen in settings.listen})
+    closed = [port for service in settings.services.values() for port in service.ports]
+    installed = any(Path(place, "safeip.service").exists() for place in _UNITS)
+    program = f"{Path(sys.argv[0]).absolute()} --config {Path(config.path).absolute()} run"
+    terminal.say()
+    terminal.say("What comes next:")
+    terminal.say(f"  1. Start it:  {'systemctl enable --now safeip  (where it runs: systemctl restart safeip)' if installed else program}")
+    terminal.say("     From then on these are closed to everybody but trusted networks and those whom you let in:")
+    terminal.say(f"     {', '.join(closed)}")
+    terminal.say(f"  2. Where a router stands between this host and the Internet, forward {', '.join(ports)} to this host.")
+    terminal.say(f"  3. Sign in{f' as {made[0]}' if made else ''}:  {settings.url}/sign-in")
+    if settings.tls == "auto":
+        terminal.say("     The browser warns, because the certificate is self-signed until you name one under portal.tls.")
+    first = next(iter(settings.services))
+    terminal.say(f"  4. Let somebody in:  safeip link add Mamie --service {first}")
+
+
+def _fail(lines: Sequence[str]) -> int:
+    for line in lines:
+        print(f"safeip: {line}", file=sys.stderr)
+    return 1
