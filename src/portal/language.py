@@ -7,7 +7,7 @@ DEFAULT = "en"
 """The language that the templates are written in; it needs no catalogue."""
 
 COOKIE = "safeip-lang"
-_COOKIE = re.compile(rf"(?:^|;)\s*{COOKIE}=([a-z]{{2,3}})\s*(?:;|$)")
+_COOKIE = re.compile(rf"(?:^|;)\s*(?:__Host-)?{COOKIE}=([a-z]{{2,3}})\s*(?:;|$)")
 _RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]+)?\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?))?\s*")
 
 

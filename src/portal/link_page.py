@@ -56,7 +56,9 @@ class _LinkPage:
         if visitor.trusted:
             return await self._page(request, token, visitor)
         try:
-            opened = await self._site.access.opening.open(token, visitor.address, pin)
+            opened = await self._site.access.opening.open(
+                token, visitor.address, pin, trusted=visitor.trusted
+            )
         except Refused as refused:
             if refused.reason in {Reason.PIN_NEEDED, Reason.PIN_WRONG}:
                 return await self._page(request, token, visitor, refused.reason.value)
@@ -70,7 +72,7 @@ class _LinkPage:
     ) -> web.Response:
         """The page with a fresh form, and with what was wrong with the one that came."""
         try:
-            view = await self._site.access.opening.look(token, visitor.address)
+            view = await self._site.access.opening.look(token, visitor.address, trusted=visitor.trusted)
         except Refused as refused:
             raise _problem(refused) from None
         if visitor.trusted:

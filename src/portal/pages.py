@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from portal.assets import Assets
 from portal.catalogue import Catalogue, read_catalogue
+from portal.cookies import Cookie
 from portal.form import Wrong
 from portal.headers import NO_STORE
 from portal.language import COOKIE, DEFAULT, choose
@@ -41,7 +42,7 @@ class Pages:
 
     def __init__(self, root: Path, *, secure: bool) -> None:
         self.assets = Assets(root / "static")
-        self._cookie_attributes = "; Path=/; SameSite=Lax" + ("; Secure" if secure else "")
+        self._choice = Cookie(COOKIE, "[a-z]{2,3}", secure=secure, lives_s=_YEAR_S)
         catalogues = {DEFAULT: Catalogue()} | {
             file.parents[1].name: read_catalogue(file)
             for file in sorted((root / "locale").glob("*/LC_MESSAGES/safeip.po"))
@@ -70,11 +71,11 @@ class Pages:
         """The page `name` in the visitor's language. `?lang=` chooses one, and a cookie keeps the choice."""
         wanted = request.query.get("lang") if request.rel_url.raw_query_string else None
         if wanted in self._templates:
-            language, kept = wanted, f"{COOKIE}={wanted}; Max-Age={_YEAR_S}{self._cookie_attributes}"
+            language, chosen = wanted, True
         else:
             asked = request.headers
             language = choose(self._templates, asked.get("Accept-Language", ""), asked.get("Cookie", ""))
-            kept = None
+            chosen = False
         caller = request.get("caller")
         shown = {
             "path": request.path,
@@ -94,8 +95,8 @@ class Pages:
                 **(headers or {}),
             },
         )
-        if kept is not None:
-            response.headers.add("Set-Cookie", kept)
+        if chosen:
+            self._choice.give(response, language)
         return response
 
 

@@ -1,6 +1,7 @@
 """Every route says who may pass; every form is ours, of this session or browser, or nothing happens."""
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -263,6 +264,31 @@ async def test_a_banned_address_may_post_nothing(tmp_path: Path) -> None:
             await h.post("/sign-in", f"form={page.form_token}".encode(), Cookie=page.cookie)
         ).status == 429
         assert h.peer.grants == {}
+
+
+@in_loop
+async def test_guessing_links_bans_but_not_from_a_trusted_network(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        page = await Browser(h).get("/sign-in")
+        body = f"form={page.form_token}".encode()
+        for _ in range(30):
+            await h.get("/l/the-same-old-link")
+        assert (await h.post("/sign-in", body, Cookie=page.cookie)).status == 403, (
+            "the same guess is one strike"
+        )
+        for number in range(10):
+            assert (await h.get(f"/l/abcdef-{number}")).status == 404
+        assert (await h.post("/sign-in", body, Cookie=page.cookie)).status == 429
+        assert list(h.peer.bans) == ["127.0.0.1"]
+    (tmp_path / "2").mkdir()
+    async with house(tmp_path / "2", trusted_networks=(ip_network("127.0.0.0/8"),)) as h:
+        page = await Browser(h).get("/sign-in")
+        for number in range(25):
+            await h.get(f"/l/abcdef-{number}")
+        assert (
+            await h.post("/sign-in", f"form={page.form_token}".encode(), Cookie=page.cookie)
+        ).status == 403
+        assert h.peer.bans == {}
 
 
 @in_loop
