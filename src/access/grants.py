@@ -106,9 +106,11 @@ class Grants:
             holder = found[0].holder if found else ""
             with self._underway.opening(holder):
                 by.need_still(self._state.people)
-                # Looked up again: what is closed for good meanwhile must not come back.
+                # Looked up again: what is closed for good meanwhile must not come back. A closing that begins
+                # from here on waits for this.
+                gone = self._underway.closes(holder)
                 found = await self._gate.grants(service=service, address=address, holder=holder)
-                if not found or self._underway.closes(holder):
+                if gone or not found:
                     raise BadInput("address", "is not open any more; open it anew")
                 grants = await self._gate.grant(
                     {service: seconds}, address, holder=holder, note=found[0].note

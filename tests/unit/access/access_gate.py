@@ -24,6 +24,7 @@ class MemoryGate:
     fail: Exception | None = None
     wait: asyncio.Event | None = None  # grant() waits for it
     asked: asyncio.Event | None = None  # set once grant() waits
+    wait_revoke: asyncio.Event | None = None  # revoke() waits for it
     calls: list[str] = field(default_factory=list)
     open: dict[tuple[str, str], tuple[Grant, float]] = field(default_factory=dict)
     seconds: list[Mapping[str, int]] = field(default_factory=list)
@@ -81,6 +82,8 @@ class MemoryGate:
         holder: str | None = None,
         everything: bool = False,
     ) -> int:
+        if self.wait_revoke is not None:
+            await self.wait_revoke.wait()
         await asyncio.sleep(0)
         self.calls.append("revoke")
         if self.fail is not None:

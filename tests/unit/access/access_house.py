@@ -75,8 +75,9 @@ async def live_in(directory: Path) -> AsyncIterator[House]:
     try:
         yield House(access, gate, clock, monotonic, directory)
     finally:
-        if gate.wait is not None:
-            gate.wait.set()  # a failed test must not wait for ever
+        for event in (gate.wait, gate.wait_revoke):
+            if event is not None:
+                event.set()  # a failed test must not wait for ever
         await access.close()
 
 

@@ -183,19 +183,39 @@ def test_prolonging_while_it_is_closed_for_good(live: Live, end: str) -> None:
             else:
                 await house.access.grants.open(mamie, ["cloud"], HERE)
 
-            async def prolong() -> None:
-                with pytest.raises(BadInput):
-                    while True:
-                        await house.access.grants.prolong(Actor.CLI, "cloud", HERE)
+            house.gate.wait_revoke = asyncio.Event()
+            closing = asyncio.create_task(
+                house.links.rotate(Actor.CLI, link.id)
+                if end == "rotate the link"
+                else house.access.people.remove(Actor.CLI, "mamie")
+            )
+            holder = next(iter(house.open))[2]
+            await until(lambda: house.access.underway.closes(holder))
+            assert house.open
+            with pytest.raises(BadInput, match="not open any more"):
+                await house.access.grants.prolong(Actor.CLI, "cloud", HERE)
+            house.gate.wait_revoke.set()
+            await closing
+            assert house.gate.calls == ["grant", "revoke"] + (["revoke"] if end != "rotate the link" else [])
+            assert not house.access.underway.closes(holder)
+            assert house.open == set()
 
-            # At every moment of the closing somebody asks for more time.
-            prolonging = [asyncio.create_task(prolong()) for _ in range(8)]
-            if end == "rotate the link":
-                await house.links.rotate(Actor.CLI, link.id)
-            else:
-                await house.access.people.remove(Actor.CLI, "mamie")
-            async with asyncio.timeout(10):
-                await asyncio.gather(*prolonging)
+    asyncio.run(main())
+
+
+def test_prolonging_underway_is_waited_for_and_closed(live: Live) -> None:
+    async def main() -> None:
+        async with live() as house:
+            mamie = await house.moves_in("mamie")
+            await house.access.grants.open(mamie, ["cloud"], HERE)
+            house.gate.wait, house.gate.asked = asyncio.Event(), asyncio.Event()
+            prolonging = asyncio.create_task(house.access.grants.prolong(Actor.CLI, "cloud", HERE))
+            await house.gate.asked.wait()
+            removing = asyncio.create_task(house.access.people.remove(Actor.CLI, "mamie"))
+            await until(lambda: house.access.underway.closes("person:mamie"))
+            house.gate.wait.set()
+            await prolonging
+            await removing
             assert house.open == set()
 
     asyncio.run(main())

@@ -99,6 +99,7 @@ def test_round_trip(tmp_path: Path) -> None:
     written(tmp_path)
     state = State(str(tmp_path))
     assert dict(state.links) == {"k3v7aa": full_link()}
+    assert dict(state.people) == {"mamie": full_person()}
     state.release()
 
 
