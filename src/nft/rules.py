@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from nft import render
@@ -68,6 +69,19 @@ def check(policy: Policy, custom: str | None = None) -> list[str]:
     sets.close()
     problem = Bindings().check(render.script(policy, present, _existing(custom)))
     return [] if problem is None else [problem]
+
+
+def know_connections(policy: Policy) -> None:
+    """Make the table without any service, where there is none: nothing is closed, and the kernel begins to track connections.
+
+    One that stands and is tracked by the time its service is closed goes on with `existing` "keep"; one of which the kernel
+    knows nothing would look like a stranger's. Raises KernelError.
+    """
+    sets = NetlinkSets(policy.family, policy.table)
+    present = _present(sets)
+    sets.close()
+    if not present.chains:
+        Bindings().load(render.script(replace(policy, services={}), present))
 
 
 def down(policy: Policy) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from access.files import NotSaved, StateError
 from access.inputs import BadInput, check_name
+from nft import rules
+from nft.sets import KernelError
 from safeip import enrol, output, terminal
 from safeip.check import refusals
 from safeip.config import Config, parse_config, read_config
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:  # the terminal has gone, and the interpreter would flush once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _INTERRUPTED
-    except (StartError, StateError, NotSaved, ControlError, BadInput) as error:
+    except (KernelError, StartError, StateError, NotSaved, ControlError, BadInput) as error:
         return _fail([str(error)])
     except OSError as error:
         return _fail([f"{error.filename}: {error.strerror}; the configuration was not written"])
@@ -85,6 +87,8 @@ def _everything(options: argparse.Namespace) -> tuple[Config, _Made]:
         raise _RefusedError(found)
     with draft(options.config, text) as written, admins(config) as people:
         made = _admin(people, config)
+        if any(service.existing == "keep" for service in config.policy.services.values()):
+            rules.know_connections(config.policy)
         copy = written.put(replace=options.force)
     terminal.say()
     terminal.say(f"Written: {options.config}" + (f"; as it was: {copy}" if copy else ""))

@@ -365,7 +365,12 @@ def test_whoever_closes_ssh_over_ssh_stays_in(gateway: Gateway, sshd: Path, befo
         assert greeted(gateway.visitor.namespace), "and the admin can come back"
 
 
-def test_whoever_is_not_trusted_keeps_the_connection_and_is_told_what_that_means(gateway: Gateway, sshd: Path) -> None:
+@pytest.mark.parametrize("tracked", [True, False], ids=["tracked before", "tracked from the daemon's start on"])
+def test_whoever_is_not_trusted_keeps_the_connection_and_is_told_what_that_means(
+    gateway: Gateway, sshd: Path, tracked: bool
+) -> None:
+    if not tracked:
+        gateway.nft("delete table inet lab")  # without a NAT or a firewall of its own the kernel tracks no connection
     with log_in(gateway, sshd) as session:
         said = close_ssh(gateway, session, trust=False)
         assert "connections to ssh that stand go on until they end, this one too" in said
