@@ -114,11 +114,10 @@ class Door:
 
         async def act(request: web.Request) -> web.StreamResponse:
             self._check_banned(request)
-            caller = self._caller(request)
-            if caller is None and who != "anyone":
-                raise Problem("signed-out", 403)
-            self._check_role(who, caller)
+            self._admitted(request, who)
             form = await _read_form(request, fields)
+            # Again: a body may take its time, and the session end meanwhile.
+            caller = self._admitted(request, who)
             why = self._refusal(request, who, caller, form)
             if why is None:
                 return await handler(request, caller, form)  # type: ignore[arg-type]
@@ -137,6 +136,14 @@ class Door:
 
     def _caller(self, request: web.Request) -> Caller | None:
         request["caller"] = caller = self._callers.of(request)
+        return caller
+
+    def _admitted(self, request: web.Request, who: Who) -> Caller | None:
+        """Who posts, if they may."""
+        caller = self._caller(request)
+        if caller is None and who != "anyone":
+            raise Problem("signed-out", 403)
+        self._check_role(who, caller)
         return caller
 
     def _check_role(self, who: Who, caller: Caller | None) -> None:

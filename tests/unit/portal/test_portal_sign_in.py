@@ -1,5 +1,6 @@
 """Signing in and out, and what becomes of a session."""
 
+import asyncio
 import logging
 import re
 from dataclasses import replace
@@ -168,6 +169,27 @@ async def test_what_ends_a_session(tmp_path: Path) -> None:
             answer = await browser.send("/me/open", f"form={token}&services=cloud".encode())
             assert answer.status == 403
             assert h.peer.grants == {}
+
+
+@in_loop
+async def test_a_body_that_takes_its_time_outlives_no_session(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        mamie = await h.signed_in("mamie")
+        body = f"form={(await mamie.get('/me')).form_token}&services=cloud".encode()
+        reader, writer = await asyncio.open_connection(*h.public)
+        head = (
+            "POST /me/open HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"Cookie: __Host-safeip-session={mamie.session}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body[:10])
+        await writer.drain()
+        await mamie.post("/sign-out", page="/me")
+        writer.write(body[10:])
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 403")
+        assert h.peer.grants == {}
 
 
 @in_loop
