@@ -15,7 +15,8 @@ from aiohttp import web
 from access.files import NotSaved, StateError
 from access.gate import GateUnavailable
 from access.start import start
-from portal.app import control_app, public_door
+from portal import edge
+from portal.app import control_app, every_answer, public_door
 from portal.catalogue import BadCatalogue
 from portal.events import EventKeeper
 from portal.gate import GateClient
@@ -28,8 +29,6 @@ from portal.site import Site, is_secure, make_site
 from portal.tls import TlsError, server_context
 
 _END_WITHIN_S = 5.0
-_KEEPALIVE_S = 30.0
-_BACKLOG = 512
 # Not resolved: the tree may be seen through a descriptor (/proc/self/fd/N) whose real path is closed to us.
 _ROOT = Path(__file__).parents[2]
 
@@ -95,25 +94,22 @@ async def _listening(
 ) -> AsyncIterator[None]:
     """Both applications, answering; on the way out they finish what they answer, within _END_WITHIN_S."""
     tls = server_context(site.settings)
-    runners = [
-        # Nothing is unpacked: 600 kB that come compressed would take 60 MB before their size is looked at.
-        web.AppRunner(
-            app, access_log=None, logger=http_logger(), keepalive_timeout=_KEEPALIVE_S, auto_decompress=False
-        )
-        for app in (public_door(site).app, control_app(site, peers))
-    ]
-    public, private = runners
+    public = web.AppRunner(public_door(site).app)
+    private = web.AppRunner(control_app(site, peers), access_log=None, logger=http_logger(), auto_decompress=False)
+    runners = (public, private)
+    doors: list[asyncio.Server] = []
     idle = Idle(public, time.monotonic)
     watching = asyncio.create_task(idle.watch())
     try:
         for runner in runners:
             await runner.setup()
-        for listener in listeners:
-            await web.SockSite(public, listener, ssl_context=tls, backlog=_BACKLOG).start()
-        await web.SockSite(private, control, backlog=_BACKLOG).start()
+        doors += [await edge.listen(public, listener, every_answer(site), tls) for listener in listeners]
+        await web.SockSite(private, control, backlog=edge.BACKLOG).start()
         yield
     finally:
         watching.cancel()
+        for door in doors:
+            door.close()
         # aiohttp's own limit is 60 s, and is set in another place in each version.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_WITHIN_S):

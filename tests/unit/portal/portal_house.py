@@ -22,7 +22,8 @@ from access import start as access_start
 from access.actor import Actor
 from access.person import Person
 from access.services import Service
-from portal.app import control_app, public_door
+from portal import edge
+from portal.app import control_app, every_answer, public_door
 from portal.door import Door
 from portal.events import EventKeeper
 from portal.gate import GateClient
@@ -31,6 +32,7 @@ from portal.peer import ControlPeers
 from portal.quiet import http_logger
 from portal.settings import Settings
 from portal.site import Site, is_secure, make_site
+from portal.tls import server_context
 
 ROOT = Path(__file__).parents[3]
 HERE = "127.0.0.1"
@@ -348,23 +350,25 @@ async def house(
     site = make_site(chosen, access, gate, Pages(ROOT, secure=is_secure(chosen)), clock=lambda: now[0])
     door = public_door(site)
     more(door.app)
-    runners = [
-        web.AppRunner(app, access_log=None, logger=http_logger(), auto_decompress=False)
-        for app in (door.app, control_app(site, ControlPeers(None)))
-    ]
+    public = web.AppRunner(door.app)
+    private = web.AppRunner(
+        control_app(site, ControlPeers(None)), access_log=None, logger=http_logger(), auto_decompress=False
+    )
     listener = socket.create_server((HERE, 0))
     control = str(directory / "control.sock")
     unix = socket.socket(socket.AF_UNIX)
     with suppress(FileNotFoundError):
         os.unlink(control)  # noqa: PTH108 - nothing else runs in this loop
     unix.bind(control)
+    for runner in (public, private):
+        await runner.setup()
+    listening = await edge.listen(public, listener, every_answer(site), server_context(chosen))
     try:
-        for runner, sock in zip(runners, (listener, unix), strict=True):
-            await runner.setup()
-            await web.SockSite(runner, sock).start()
+        await web.SockSite(private, unix).start()
         yield House(site, door, gate, peer, listener.getsockname()[:2], control, now)
     finally:
-        await asyncio.gather(*(runner.cleanup() for runner in runners))
+        listening.close()
+        await asyncio.gather(*(runner.cleanup() for runner in (public, private)))
         await access.close()
         gate.close()
         await asyncio.wait_for(serving, 5)
