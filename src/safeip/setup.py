@@ -16,6 +16,7 @@ from safeip.check import refusals
 from safeip.config import Config, parse_config, read_config
 from safeip.control import ControlError
 from safeip.daemon import StartError
+from safeip.problem import ConfigError
 from safeip.setup_admin import Admins, admins, make_admin
 from safeip.setup_file import Answers, draft, render
 from safeip.setup_questions import ask_configuration
@@ -80,7 +81,7 @@ def _everything(options: argparse.Namespace) -> tuple[Config, _Made]:
     terminal.say("SafeIP is set up in a few questions. Enter takes what stands in brackets.")
     terminal.say("Ctrl-C leaves at any question; nothing is written before the last one is answered.")
     answers = Answers("", 0, state_dir=options.state_dir, runtime_dir=options.runtime_dir)
-    ask_configuration(answers)
+    ask_configuration(answers, _own_ports(options.config))
     text = render(answers)
     config = parse_config(text, options.config)
     if found := refusals(config):
@@ -93,6 +94,13 @@ def _everything(options: argparse.Namespace) -> tuple[Config, _Made]:
     terminal.say()
     terminal.say(f"Written: {options.config}" + (f"; as it was: {copy}" if copy else ""))
     return config, made
+
+
+def _own_ports(path: str) -> set[int]:
+    """Where the portal listens by the configuration that is there, if one is and can be read."""
+    with contextlib.suppress(ConfigError):
+        return {listen.port for listen in read_config(path).settings.listen}
+    return set()
 
 
 def _admin(people: Admins, config: Config) -> _Made:

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -106,9 +106,9 @@ def program(pid: int) -> str:
     return ""
 
 
-def listening(sockets: Iterable[Socket], without: Collection[int] = ()) -> list[Found]:
-    """What other hosts can speak to, by port; without these TCP ports, which are the portal's own."""
-    waiting = [one for one in sockets if one.listens and not (one.protocol == "tcp" and one.port in without)]
+def listening(sockets: Iterable[Socket]) -> list[Found]:
+    """What other hosts can speak to, by port."""
+    waiting = [one for one in sockets if one.listens]
     held = holders(waiting)
     found: dict[tuple[int, str], set[Protocol]] = {}
     for one in waiting:

@@ -2,11 +2,12 @@
 
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from access.address import parse_address
+from nft.policy import PortRange
 from portal.settings import Network
 from safeip import output, terminal, values
 from safeip.config import DEFAULT_TRUSTED
@@ -23,12 +24,12 @@ _NOWHERE = "none"
 _RUNNERS = ("", "docker-proxy", "java", "node", "perl", "php", "python", "rootlessport", "ruby", "systemd")
 
 
-def ask_configuration(answers: Answers) -> None:
-    """Fill in the answers."""
-    sockets = read_sockets()
+def ask_configuration(answers: Answers, own: Collection[int]) -> None:
+    """Fill in the answers. `own`: TCP ports of a portal that may run already."""
+    sockets = [one for one in read_sockets() if not (one.listens and one.protocol == "tcp" and one.port in own)]
     _ask_portal(answers, sockets)
     ssh = own_connections(sockets)
-    _ask_services(answers, listening(sockets, without={answers.port}), {one.port for one in ssh})
+    _ask_services(answers, listening(sockets), {one.port for one in ssh})
     _ask_trusted(answers)
     _keep_ssh(answers, ssh)
 
@@ -88,15 +89,20 @@ def _ask_services(answers: Answers, found: Sequence[Found], ssh: set[int]) -> No
     while not (chosen or more):
         if found:
             chosen = terminal.ask("Numbers of those to close, or none", lambda text: _choice(text, found), default=usual)
-        terminal.say("Ports that this host forwards to others, or that containers publish, may not be listed above.")
-        more = terminal.ask("Other ports to close, such as tcp/8096 udp/30000-30010", _ports, default=_NOWHERE)
+        more = _ask_more(answers, chosen)
         if not (chosen or more):
             terminal.say("  Then there would be nothing to do. Choose at least one.")
-    taken: set[str] = set()
-    for ports, suggestion in [(one.ports, one.program) for one in chosen] + [((port,), "") for port in more]:
-        if new := [port for port in ports if port not in taken]:
-            _ask_service(answers, new, suggestion)
-            taken.update(new)
+    for ports, program in [(one.ports, one.program) for one in chosen] + [((port,), "") for port in more]:
+        _ask_service(answers, ports, program)
+
+
+def _ask_more(answers: Answers, chosen: Sequence[Found]) -> list[str]:
+    known = [values.port_range(port) for one in chosen for port in one.ports]
+    known.append(PortRange("tcp", answers.port, answers.port))
+    terminal.say("Ports that this host forwards to others, or that containers publish, may not be listed above.")
+    return terminal.ask(
+        "Other ports to close, such as tcp/8096 udp/30000-30010", lambda text: _ports(text, known), default=_NOWHERE
+    )
 
 
 def _choice(text: str, found: Sequence[Found]) -> list[Found]:
@@ -110,9 +116,15 @@ def _choice(text: str, found: Sequence[Found]) -> list[Found]:
     return [found[number - 1] for number in sorted({int(word) for word in words})]
 
 
-def _ports(text: str) -> list[str]:
-    words = [] if text.lower() == _NOWHERE else text.replace(",", " ").split()
-    return list(dict.fromkeys(str(values.port_range(word)) for word in words))
+def _ports(text: str, known: Sequence[PortRange]) -> list[str]:
+    """Ports that are not among the known ones, which are the portal's own and those chosen before."""
+    taken = list(known)
+    for word in [] if text.lower() == _NOWHERE else text.replace(",", " ").split():
+        port = values.port_range(word)
+        if any(port.protocol == other.protocol and port.first <= other.last and other.first <= port.last for other in taken):
+            raise ValueError(f"{port} is the portal's own, or chosen already; leave it out.")
+        taken.append(port)
+    return [str(port) for port in taken[len(known) :]]
 
 
 def _ask_service(answers: Answers, ports: Sequence[str], program: str) -> None:
