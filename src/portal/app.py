@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from portal import (
+    admin,
     api_gate,
     api_history,
     api_links,
@@ -13,8 +14,8 @@ from portal import (
     home,
     invitation,
     link_page,
+    links,
     me,
-    me_links,
     me_password,
     me_sessions,
     me_totp,
@@ -31,7 +32,7 @@ from portal.site import Site
 
 _FORM_LIMIT = 16 * 1024
 _JSON_LIMIT = 64 * 1024
-_PAGES = (home, link_page, sign_in, ask, invitation, me, me_links, me_password, me_totp, me_sessions)
+_PAGES = (home, link_page, sign_in, ask, invitation, me, links, me_password, me_totp, me_sessions, admin)
 
 
 def public_door(site: Site) -> Door:

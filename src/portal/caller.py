@@ -26,8 +26,8 @@ class Caller:
 
     @property
     def links(self) -> bool:
-        """Whether they may make links."""
-        return self.admin or self.person.may_link
+        """Whether they may make links of their own; an admin's are the house's."""
+        return self.person.may_link and not self.admin
 
     @property
     def admin(self) -> bool:

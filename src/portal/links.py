@@ -1,13 +1,13 @@
-"""The caller's own links: made, shown with their URL, paused, renewed, removed."""
+"""Links on pages, a member's own and for an admin all: made, shown with their URL, paused, renewed, removed."""
 
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from aiohttp import web
 
 from access.actor import Actor
 from access.link import Link
 from access.services import Service
-from access.state import UnknownLink
 from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
@@ -17,62 +17,78 @@ from portal.problems import Problem
 from portal.qr import qr_code
 from portal.site import Site
 
-_ADD = Fields(one=("label", "for", "expires", "uses"), many=("services",), secret=("pin",))
+_ADD = Fields(one=("label", "for", "expires", "uses", "addresses", "to"), many=("services",), secret=("pin",))
 _LIVES_S = tuple(days * 86400 for days in (1, 7, 30, 90, 365))
+_SHOWN = 200
 
 
 def add_routes(door: Door, site: Site) -> None:
     """Add what this module answers."""
-    pages, links = _MyLinks(site), site.access.links
-    door.page("/me/links", "person", pages.all)
-    door.form("/me/links", "person", pages.add, _ADD)
-    door.page("/me/links/{id}", "person", pages.one)
-    door.page("/me/links/{id}/rotate", "person", pages.confirm("rotate"))
-    door.page("/me/links/{id}/remove", "person", pages.confirm("remove"))
+    _add(door, _Pages(site, "/me/links", "base.html"), "person")
+    _add(door, _Pages(site, "/admin/links", "admin_base.html"), "admin")
+
+
+def _add(door: Door, pages: "_Pages", who: Literal["person", "admin"]) -> None:
+    links, base = pages.links, pages.base
+    door.page(base, who, pages.all)
+    door.form(base, who, pages.add, _ADD)
+    door.page(f"{base}/{{id}}", who, pages.one)
+    door.page(f"{base}/{{id}}/rotate", who, pages.confirm("rotate"))
+    door.page(f"{base}/{{id}}/remove", who, pages.confirm("remove"))
     for verb, act in (
         ("pause", links.pause),
         ("resume", links.resume),
         ("rotate", links.rotate),
         ("remove", links.remove),
     ):
-        door.form(f"/me/links/{{id}}/{verb}", "person", pages.act(verb, act))
+        door.form(f"{base}/{{id}}/{verb}", who, pages.act(verb, act))
 
 
-class _MyLinks:
-    def __init__(self, site: Site) -> None:
+class _Pages:
+    """The pages below `base`, in the template `layout`. Whose links they show, access.links decides."""
+
+    def __init__(self, site: Site, base: str, layout: str) -> None:
+        self.base = base
+        self.links = site.access.links
         self._site = site
-        self._links = site.access.links
+        self._layout = layout
 
     async def all(self, request: web.Request, caller: Caller) -> web.Response:
-        """The caller's links, and the form for a new one."""
+        """The links, and the form for a new one."""
+        if caller.admin and self.base != _ADMINS:
+            return redirect(_ADMINS)  # theirs are the house's
         names = [service.name for service in self._services(caller)]
         return self._page(request, caller, Form(_ADD, {"services": names, "expires": ["30d"]}))
 
     async def add(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
         """Make a link."""
-        _check_may(caller)
+        self._check_may(caller)
         services = check_own(form, self._services(caller))
         values = {
             "duration_s": form.duration("for"),
             "expires_s": form.duration("expires"),
             "uses": form.count("uses"),
+            "addresses": form.count("addresses"),
+            "to": form.text("to", longest=2048) or None,
             "pin": form.text("pin") or None,
         }
         label, link = form.text("label"), None
         if not form.errors:
             with form.catch():
-                link = await self._links.add(caller.actor, label, list(services), **values)
+                link = await self.links.add(caller.actor, label, list(services), **values)
         if link is None:
             return self._page(request, caller, form)
-        return redirect(f"/me/links/{link.id}", done="link-added")
+        return redirect(f"{self.base}/{link.id}", done="link-added")
 
     async def one(self, request: web.Request, caller: Caller) -> web.Response:
         """A link with its URL, to be passed on."""
         link, now = self._link(request, caller), self._site.clock()
-        url = self._site.link_url(self._links.token(link))
+        url = self._site.link_url(self.links.token(link))
         return self._site.pages.answer(
             request,
-            "me_link.html",
+            "links_one.html",
+            layout=self._layout,
+            base=self.base,
             link=link,
             state=link.state(now),
             url=url,
@@ -89,7 +105,12 @@ class _MyLinks:
 
         async def page(request: web.Request, caller: Caller) -> web.Response:
             return self._site.pages.answer(
-                request, "me_link_sure.html", link=self._link(request, caller), verb=verb
+                request,
+                "links_sure.html",
+                layout=self._layout,
+                base=self.base,
+                link=self._link(request, caller),
+                verb=verb,
             )
 
         return page
@@ -101,17 +122,14 @@ class _MyLinks:
 
         async def handler(request: web.Request, caller: Caller, _form: Form) -> web.Response:
             link = await act(caller.actor, self._link(request, caller).id)
-            path = "/me/links" if verb == "remove" else f"/me/links/{link.id}"
+            path = self.base if verb == "remove" else f"{self.base}/{link.id}"
             return redirect(path, done=f"link-{_DONE[verb]}")
 
         return handler
 
     def _link(self, request: web.Request, caller: Caller) -> Link:
-        # An admin may get every link, but here are only their own; another's is as unknown as none.
-        link = self._links.get(caller.actor, request.match_info["id"][:64])
-        if link.owner != caller.person.name:
-            raise UnknownLink(link.id)
-        return link
+        self._check_may(caller)
+        return self.links.get(caller.actor, request.match_info["id"][:64])
 
     def _services(self, caller: Caller) -> tuple[Service, ...]:
         return caller.person.opens(self._site.settings.services)
@@ -121,25 +139,35 @@ class _MyLinks:
         return [services[name].title for name in link.services if name in services]
 
     def _page(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
-        _check_may(caller)
+        self._check_may(caller)
         now, services = self._site.clock(), self._services(caller)
-        mine = [link for link in self._links.list(caller.actor) if link.owner == caller.person.name]
+        wanted = request.query.get("q", "")[:64].strip().lower()
+        found = [
+            link
+            for link in self.links.list(caller.actor)
+            if wanted in f"{link.label} {link.owner or ''}".lower()
+        ]
+        shown = found[::-1][:_SHOWN]
         return self._site.pages.answer(
             request,
-            "me_links.html",
+            "links.html",
             status=422 if form.errors else 200,
+            layout=self._layout,
+            base=self.base,
             form=form,
-            links=[(link, link.state(now), self._named(link)) for link in mine],
+            links=[(link, link.state(now), self._named(link)) for link in shown],
+            more=len(found) - len(shown),
+            wanted=wanted,
             services=services,
             durations=durations(services),
             usual=usual(services),
             lives=[(f"{seconds // 86400}d", span(seconds)) for seconds in _LIVES_S],
         )
 
+    def _check_may(self, caller: Caller) -> None:
+        if not (caller.admin if self.base == _ADMINS else caller.links):
+            raise Problem("not-allowed", 403)
 
-def _check_may(caller: Caller) -> None:
-    if not caller.links:
-        raise Problem("not-allowed", 403)
 
-
+_ADMINS = "/admin/links"
 _DONE = {"pause": "paused", "resume": "resumed", "rotate": "rotated", "remove": "removed"}

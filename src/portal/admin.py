@@ -1,0 +1,13 @@
+"""The admin's pages."""
+
+from portal import admin_people, admin_tokens
+from portal.door import Door
+from portal.site import Site
+
+_PAGES = (admin_people, admin_tokens)
+
+
+def add_routes(door: Door, site: Site) -> None:
+    """Add what all of them answer."""
+    for pages in _PAGES:
+        pages.add_routes(door, site)
