@@ -23,7 +23,6 @@ from nft.wire import Grant, List
 
 HOUR = 3600
 RATE, BURST, HELD = 20, 100, 200
-FORGOTTEN_S = 11.0  # after this the kernel has forgotten how fast a source was
 PORT = 8443
 URL = f"http://home.test:{PORT}/healthz"
 ASK = b"GET /healthz HTTP/1.1\r\nHost: home.test\r\nConnection: close\r\n\r\n"
