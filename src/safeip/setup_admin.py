@@ -44,13 +44,15 @@ def admins(config: Config) -> Iterator[Admins]:
     fresh = not state.exists()
     try:
         daemon.make_state_directory(config, account)
+        if not os.path.lexists(state / "lock"):
+            with privileges.acting_as(account):  # a daemon that is not root is to open it
+                (state / "lock").touch(0o600)
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(daemon.lock(config))
             except daemon.DaemonRuns:
                 yield _DaemonsAdmins(Control(config.control_socket))
                 return
-            os.chown(state / "lock", account.uid, account.gid)  # a daemon that is not root is to open it
             yield stack.enter_context(_opened(config, account))
     except BaseException:
         if fresh:

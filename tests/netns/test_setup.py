@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -262,6 +263,23 @@ def test_a_bad_configuration_is_not_touched(gateway: Gateway) -> None:
         assert "portal.url: 7 is not a text" in terminal.shown
     assert gateway.config.read_text("utf-8") == "[portal]\nurl = 7\n"
     assert not gateway.state.exists()
+
+
+def test_what_the_portals_account_left_leads_root_nowhere(gateway: Gateway) -> None:
+    """Root works in a directory of somebody's who has fewer rights."""
+    gateway.configure()
+    account, victim = portal_account(), gateway.directory / "victim"
+    victim.write_text("root's", "utf-8")
+    for name in ("lock", "state.json", "secret.key", "history.jsonl"):
+        gateway.state.mkdir(mode=0o700)
+        os.chown(gateway.state, account.uid, account.gid)
+        (gateway.state / name).symlink_to(victim)
+        with setup(gateway) as terminal:
+            assert terminal.wait() == 1, name
+            assert str(gateway.state / name) in terminal.shown
+            assert "Traceback" not in terminal.shown
+        assert (victim.stat().st_uid, victim.read_text("utf-8")) == (0, "root's")
+        shutil.rmtree(gateway.state)
 
 
 def test_force_keeps_a_copy(gateway: Gateway) -> None:
