@@ -12,6 +12,8 @@ from typing import Any
 
 from portal_house import House, house
 
+from portal.quiet import unhandled
+
 _QUIET_S = 0.05
 # Ends what a spoilt request left open, and has the connection closed.
 _LAST = b"\r\n\r\nGET /healthz HTTP/1.1\r\nHost: open.example.org\r\nConnection: close\r\n\r\n"
@@ -25,7 +27,7 @@ _SECURITY = {
 
 
 class Complaints(logging.Handler):
-    """What is logged at error or above, and what the loop was left with."""
+    """What is logged at error or above."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -33,9 +35,6 @@ class Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.heard.append(record.getMessage())
-
-    def of_loop(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self.heard.append(f"{context['message']}: {context.get('exception')!r}")
 
 
 class Portal:
@@ -109,7 +108,7 @@ def portal(
     logging.getLogger().addHandler(complaints)
 
     async def run() -> None:
-        asyncio.get_running_loop().set_exception_handler(complaints.of_loop)
+        asyncio.get_running_loop().set_exception_handler(unhandled)  # as serve() does
         over = asyncio.Event()
         async with house(directory, **settings) as running:
             await prepare(running)
