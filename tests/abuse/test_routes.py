@@ -1,0 +1,368 @@
+"""Who may do what: every route times every method times everybody. A route without a row fails."""
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from urllib.parse import parse_qs, quote
+
+import pyotp
+from abuse_town import PASSWORD, Browser, Town, town
+from aiohttp import web
+from portal_house import in_loop
+
+from access.actor import Actor
+from portal.app import control_app
+from portal.peer import ControlPeers
+
+# A number is the answer's status; `sign-in` a redirect to the sign-in page. Objects are mamie's, who is `member`;
+# `other` is another member. What stands after | is posted besides the form's token.
+PUBLIC = """
+                                     nobody   member  other   admin
+GET  /                               200      303     303     303
+GET  /healthz                        200      200     200     200
+GET  /static/{digest}/{name}         200      200     200     200
+
+GET  /l/{token}                      200      200     200     200
+POST /l/{token}                      200      200     200     200
+
+GET  /sign-in                        200      303     303     303
+POST /sign-in                        303      403     403     403   | name=mamie password={password} code=
+POST /sign-out                       403      303     303     303
+GET  /ask                            200      303     303     303
+POST /ask                            303      403     403     403   | name=eve password={new} again={new} message=x
+GET  /invitation/{token}             200      200     200     200
+POST /invitation/{token}             200      200     200     200   | password={new} again={new} code={invited}
+
+GET  /me                             sign-in  200     200     200
+POST /me/open                        403      303     303     303   | services=cloud address=203.0.113.9
+POST /me/close                       403      303     303     303   | service=cloud address=203.0.113.9
+POST /me/move                        403      422     422     422   | address=203.0.113.9
+GET  /me/links                       sign-in  200     200     303
+POST /me/links                       403      303     303     403   | label=Jean services=cloud
+GET  /me/links/{id}                  sign-in  200     404     403
+GET  /me/links/{id}/rotate           sign-in  200     404     403
+GET  /me/links/{id}/remove           sign-in  200     404     403
+POST /me/links/{id}/pause            403      303     404     403
+POST /me/links/{id}/resume           403      303     404     403
+POST /me/links/{id}/rotate           403      303     404     403
+POST /me/links/{id}/remove           403      303     404     403
+GET  /me/password                    sign-in  200     200     200
+POST /me/password                    403      303     303     303   | current={password} code={code} new={new} again={new}
+GET  /me/totp                        sign-in  200     200     200
+GET  /me/totp/new                    sign-in  200     200     200
+POST /me/totp/new                    403      422     422     422   | seed=00000000000000000000000000000000 code=000000
+POST /me/totp/off                    403      303     303     403   | password={password} code={code}
+GET  /me/recovery                    sign-in  404     404     200
+POST /me/recovery                    403      404     404     200   | password={password} code={code}
+GET  /me/sessions                    sign-in  200     200     200
+POST /me/sessions/end                403      303     303     303   | session=000000000000
+POST /me/sessions/end-all            403      303     303     303
+
+GET  /admin/links                    sign-in  403     403     200
+POST /admin/links                    403      403     403     303   | label=Jean services=cloud
+GET  /admin/links/{id}               sign-in  403     403     200
+GET  /admin/links/{id}/rotate        sign-in  403     403     200
+GET  /admin/links/{id}/remove        sign-in  403     403     200
+POST /admin/links/{id}/pause         403      403     403     303
+POST /admin/links/{id}/resume        403      403     403     303
+POST /admin/links/{id}/rotate        403      403     403     303
+POST /admin/links/{id}/remove        403      403     403     303
+GET  /admin/people                   sign-in  403     403     200
+POST /admin/people                   403      403     403     200   | name=eve role=member services=cloud
+GET  /admin/people/{name}            sign-in  403     403     200
+POST /admin/people/{name}            403      403     403     303   | role=member services=game
+POST /admin/people/{name}/approve    403      403     403     303   | services=cloud
+POST /admin/people/{name}/refuse     403      403     403     303
+POST /admin/people/{name}/invite     403      403     403     200
+POST /admin/people/{name}/sign-out   403      403     403     303
+GET  /admin/people/{name}/remove     sign-in  403     403     200
+POST /admin/people/{name}/remove     403      403     403     303   | name=jean
+GET  /admin/tokens                   sign-in  403     403     200
+"""
+
+# By root on the control socket. What stands after | is the query, or is sent as JSON.
+CONTROL = """
+                                              root
+GET    /api/v1/status                         200
+GET    /api/v1/grants                         200    | service=cloud
+POST   /api/v1/grants                         201    | {"service": "cloud", "address": "203.0.113.9"}
+DELETE /api/v1/grants                         200    | all=true
+GET    /api/v1/blocked                        200
+GET    /api/v1/banned                         200
+POST   /api/v1/bans                           201    | {"address": "203.0.113.9"}
+DELETE /api/v1/bans                           200    | address=203.0.113.9
+GET    /api/v1/links                          200
+POST   /api/v1/links                          201    | {"label": "Jean", "services": ["cloud"]}
+GET    /api/v1/links/{id}                     200
+DELETE /api/v1/links/{id}                     200
+POST   /api/v1/links/{id}/pause               200
+POST   /api/v1/links/{id}/resume              200
+POST   /api/v1/links/{id}/rotate              200
+GET    /api/v1/people                         200
+POST   /api/v1/people                         201    | {"name": "eve", "invite": true}
+GET    /api/v1/people/{name}                  200
+PATCH  /api/v1/people/{name}                  200    | {"services": ["game"]}
+DELETE /api/v1/people/{name}                  200
+POST   /api/v1/people/{name}/password         200    | {"password": "nine green herons wade"}
+POST   /api/v1/people/{name}/totp             200
+POST   /api/v1/people/{name}/totp/confirm     422    | {"seed": "00000000000000000000000000000000", "code": "000000"}
+DELETE /api/v1/people/{name}/totp             200
+POST   /api/v1/people/{name}/invitation       201
+POST   /api/v1/people/{name}/approve          200    | {"services": ["cloud"]}
+POST   /api/v1/people/{name}/refuse           200
+POST   /api/v1/people/{name}/sign-out         200
+GET    /api/v1/people/{name}/sessions         200
+GET    /api/v1/history                        200    | last=5
+"""
+
+OTHER_METHODS = ("PUT", "PATCH", "DELETE", "OPTIONS")
+EVERYBODY = {"nobody": None, "member": "mamie", "other": "yves", "admin": "ann"}
+NEW = "nine green herons wade"
+
+
+@dataclass
+class Row:
+    method: str
+    path: str
+    cells: list[str]
+    more: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def rows(table: str) -> list[Row]:
+    found = []
+    for line in table.strip().splitlines()[1:]:
+        if not line:
+            continue
+        left, _, more = line.partition("|")
+        method, path, *cells = left.split()
+        found.append(Row(method, path, cells, more.strip()))
+    return found
+
+
+def routes(app: web.Application) -> set[str]:
+    """What the router knows. HEAD goes with GET."""
+    return {
+        f"{route.method} {route.resource.canonical}" for route in app.router.routes() if route.method != "HEAD"
+    }
+
+
+def applications(there: Town) -> tuple[web.Application, web.Application]:
+    site = there.house.site
+    return there.house.door.app, control_app(site, ControlPeers(None))
+
+
+class Stage:
+    """Puts everything back before each request: people, objects, sessions, counts."""
+
+    def __init__(self, there: Town) -> None:
+        self.there = there
+        self._people = dict(there.access.state.people)
+        self._addresses: Iterator[str] = (f"203.0.{third}.{last}" for third, last in itertools.product(range(256), range(1, 255)))
+
+    async def set(self, who: str, path: str) -> tuple[Browser, str]:
+        """The browser of `who`, and the path with objects in it that are there."""
+        there, access = self.there, self.there.access
+
+        def put_back(tables) -> None:
+            tables.people = dict(self._people)
+            tables.links = {}
+
+        await access.state.commit(put_back)
+        there.gate.clear()
+        there.house.peer.bans.clear()
+        there.later()
+        name, address = EVERYBODY[who], next(self._addresses)
+        browser = there.browser(address) if name is None else await there.at(name, address)
+        link = await there.link("mamie")
+        if "{token}" in path and path.startswith("/invitation"):
+            await access.people.add(Actor.CLI, "jean", services=["cloud"])
+            path = path.replace("{token}", await access.people.invite(Actor.CLI, "jean"))
+        elif "{name}" in path:
+            await access.people.add(Actor.CLI, "jean", services=["cloud"])
+        if path.endswith(("/approve", "/refuse")):
+            await access.people.remove(Actor.CLI, "jean")
+            await access.people.ask("jean", NEW, "It is me", address=IPv4Address("10.0.0.1"), trusted=True)
+        if path.startswith("/static/"):
+            path = re.findall(r"/static/[^\"]+", (await there.browser().get("/")).text)[0]
+        path = path.replace("{token}", access.links.token(link)).replace("{id}", link.id)
+        return browser, path.replace("{name}", "jean")
+
+
+def said(answer) -> str:
+    """An answer as a cell has it."""
+    to = answer.header("Location")
+    sent = answer.status == 303 and to.startswith("/sign-in") and "done=" not in to
+    return "sign-in" if sent else str(answer.status)
+
+
+def test_every_route_has_a_row_and_every_row_a_route(tmp_path: Path) -> None:
+    in_loop(same_routes)(tmp_path)
+
+
+async def same_routes(directory: Path) -> None:
+    async with town(directory) as there:
+        public, control = applications(there)
+        assert sorted(routes(public)) == sorted(map(str, rows(PUBLIC)))
+        assert sorted(routes(control)) == sorted(map(str, rows(CONTROL)))
+        # The door is the only way to add a route, and it knows who may pass
+        doors = {f"{route.method} {route.path}": route.who for route in there.routes}
+        assert set(doors) == routes(public)
+        for row in rows(PUBLIC):
+            nobody, member, _other, _admin = row.cells
+            match doors.get(str(row)):
+                case "person" | "admin" as who:
+                    assert nobody == ("sign-in" if row.method == "GET" else "403"), row
+                    assert who == "person" or member == "403", row
+
+
+def test_everybody_gets_the_answers_of_the_table(tmp_path: Path) -> None:
+    in_loop(answers)(tmp_path)
+
+
+async def answers(directory: Path) -> None:
+    async with town(directory) as there:
+        stage, wrong = Stage(there), []
+        for row in rows(PUBLIC):
+            for who, wanted in zip(EVERYBODY, row.cells, strict=True):
+                browser, path = await stage.set(who, row.path)
+                if row.method == "GET":
+                    answer = await browser.get(path)
+                    head = await browser.get(path, "HEAD")
+                    if (said(head), head.body) != (said(answer), b""):
+                        wrong.append(f"HEAD {path}, {who}: {said(head)}")
+                else:
+                    answer = await posted(there, browser, path, row.more)
+                if said(answer) != wanted:
+                    wrong.append(f"{row}, {who}: {said(answer)}, not {wanted}")
+        assert not wrong, "\n".join(["", *wrong])
+
+
+async def posted(there: Town, browser: Browser, path: str, more: str):
+    """Post a row's form with a token of the page it is on, or of any page where there is none."""
+    for page in (path, "/me", "/sign-in"):
+        browser.token = ""
+        await browser.get(page)
+        if browser.token:
+            break
+    return await browser.post(path, filled_in(there, path, more))
+
+
+def filled_in(there: Town, path: str, more: str) -> dict[str, list[str]]:
+    """What a row posts; {code} is what ann's authenticator shows, {invited} what jean's is to show."""
+    code = there.code("ann")
+    if "{invited}" in more:
+        secret = there.access.invitations.invited(path.rpartition("/")[2]).secret
+        more = more.replace("{invited}", pyotp.TOTP(secret).at(int(there.house.now[0])))
+    for name, value in (("password", PASSWORD), ("new", NEW), ("code", code)):
+        more = more.replace(f"{{{name}}}", quote(value))
+    return parse_qs(more.replace(" ", "&"), keep_blank_values=True)
+
+
+def test_methods_that_no_route_has_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    in_loop(other_methods)(tmp_path)
+
+
+async def other_methods(directory: Path) -> None:
+    async with town(directory) as there:
+        stage, wrong = Stage(there), []
+        by_path: dict[str, set[str]] = {}
+        for row in rows(PUBLIC):
+            by_path.setdefault(row.path, set()).add(row.method)
+        for template, methods in by_path.items():
+            for who in EVERYBODY:
+                browser, path = await stage.set(who, template)
+                before = (dict(there.access.state.people), dict(there.access.state.links))
+                for method in (*OTHER_METHODS, *({"GET", "POST"} - methods)):
+                    answer = await browser.get(path, method)
+                    allowed = methods | ({"HEAD"} if "GET" in methods else set())
+                    if (answer.status, set(answer.header("Allow").split(","))) != (405, allowed):
+                        wrong.append(f"{method} {path}, {who}: {answer.status} {answer.header('Allow')}")
+                if (dict(there.access.state.people), dict(there.access.state.links)) != before or there.gate:
+                    wrong.append(f"{path}, {who}: something changed")
+        assert not wrong, "\n".join(["", *wrong])
+
+
+def test_root_gets_the_answers_of_the_table_on_the_control_socket(tmp_path: Path) -> None:
+    in_loop(control)(tmp_path)
+
+
+async def control(directory: Path) -> None:
+    async with town(directory) as there:
+        stage, wrong = Stage(there), []
+        for row in rows(CONTROL):
+            _browser, path = await stage.set("nobody", row.path)
+            answer = await asked(there, row, path.removeprefix("/api/v1/"))
+            if str(answer.status) != row.cells[0]:
+                wrong.append(f"{row}: {answer.status}, not {row.cells[0]}: {answer.text[:200]}")
+        for row in rows(PUBLIC):
+            _browser, path = await stage.set("nobody", row.path)
+            from portal_house import ask
+
+            answer = await ask(there.house.control, row.method, path)
+            if answer.status != 404:
+                wrong.append(f"{row} on the control socket: {answer.status}")
+        assert not wrong, "\n".join(["", *wrong])
+
+
+async def asked(there: Town, row: Row, path: str):
+    if row.method in {"GET", "DELETE"}:
+        return await there.house.api(row.method, path + (f"?{row.more}" if row.more else ""))
+    return await there.house.api(row.method, path, json.loads(row.more or "{}"))
+
+
+def test_the_api_is_not_on_the_public_listener(tmp_path: Path) -> None:
+    in_loop(not_public)(tmp_path)
+
+
+async def not_public(directory: Path) -> None:
+    async with town(directory) as there:
+        stage, wrong = Stage(there), []
+        for path in dict.fromkeys(row.path for row in rows(CONTROL)):
+            for who in EVERYBODY:
+                browser, real = await stage.set(who, path)
+                for method in ("GET", "HEAD", "POST", *OTHER_METHODS):
+                    if (answer := await browser.get(real, method)).status != 404:
+                        wrong.append(f"{method} {real}, {who}: {answer.status}")
+        assert not wrong, "\n".join(["", *wrong])
+
+
+# Run as another user than root and the portal's
+_STRANGER = """
+import json, socket, sys
+statuses = []
+for method, path in json.load(sys.stdin):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(sys.argv[1])
+        sock.sendall(f"{method} {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        statuses.append(int(sock.recv(64).split()[1]))
+print(json.dumps(statuses))
+"""
+
+
+def test_another_user_gets_nothing_on_the_control_socket() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own directory is closed to others
+        Path(name).chmod(0o755)
+        in_loop(as_nobody)(Path(name))
+
+
+async def as_nobody(directory: Path) -> None:
+    async with town(directory) as there:
+        os.chmod(there.house.control, 0o666)  # noqa: PTH101 - as a careless admin might; nothing else runs here
+        asking = [(row.method, re.sub(r"{\w+}", "mamie", row.path)) for row in rows(CONTROL)]
+        child = await asyncio.create_subprocess_exec(
+            "/usr/bin/python3", "-I", "-c", _STRANGER, there.house.control,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, user=65534, cwd="/",
+        )  # fmt: skip
+        out, _ = await child.communicate(json.dumps(asking).encode())
+        assert json.loads(out) == [403] * len(asking)
+        assert len(asking) >= 30
