@@ -1,6 +1,5 @@
 """What a person proves themselves with: accepting an invitation, password, TOTP, recovery codes."""
 
-import hashlib
 import re
 import secrets
 import time
@@ -10,43 +9,20 @@ from ipaddress import IPv4Address, IPv6Network
 
 from access.actor import Actor, NotAllowed
 from access.address import Address
-from access.codes import clean_code, new_recovery_codes, recovery_parts, totp_step, totp_uri
-from access.finish import finish
-from access.guard import Guard, Throttled
+from access.codes import totp_uri
+from access.enrolment import anew, new_recovery, new_step
+from access.guard import Guard
 from access.hashes import Hashes
 from access.history import History
 from access.inputs import BadInput
 from access.moment import Clock
 from access.password import check_password
-from access.person import Person, Role
+from access.person import Person
 from access.secret import Key
 from access.sign_in import SignIn
 from access.state import State, UnknownPerson
 
 _SEED = re.compile(r"[0-9a-f]{32}")
-_WRONG_CODE = "is wrong; write the six digits that the authenticator shows now"
-
-
-class InvitationGone(Exception):
-    """It was used, replaced or taken back, its time is over, or there never was one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Invited:
-    """Whom an invitation is for, and what their authenticator is to know: `secret`, or `uri` as a QR code."""
-
-    name: str
-    role: Role
-    secret: str
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """`recovery_codes` are known now and never again."""
-
-    person: Person
-    recovery_codes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,64 +64,6 @@ class Credentials:
         self._clock = clock
         self._host = host
 
-    def invited(self, token: str) -> Invited | None:
-        """What an invitation's page shows, the same each time; None where InvitationGone would be raised."""
-        person = self._holder_of(token)
-        if person is None:
-            return None
-        secret = self._key.totp_secret(person.name, self._seed_of(token))
-        return Invited(person.name, person.role, secret, totp_uri(person.name, secret))
-
-    async def accept(
-        self, token: str, password: str, code: str, *, address: Address, trusted: bool
-    ) -> Accepted:
-        """Set password and TOTP by an invitation, which is used up then. Two at once: one wins.
-
-        Raises InvitationGone, Throttled; BadInput for "password" and "code". Wrong tokens and codes are
-        strikes.
-        """
-        return await finish(self._accept(token, password, code, address, trusted=trusted))
-
-    async def _accept(
-        self, token: str, password: str, code: str, address: Address, *, trusted: bool
-    ) -> Accepted:
-        if wait_s := self._guard.may_try_s(address, trusted=trusted):
-            raise Throttled(wait_s)
-        person = self._holder_of(token)
-        if person is None:
-            self._guard.count("invitation", address, trusted=trusted, guess=token)
-            raise InvitationGone
-        clean = await check_password(password, person.name, host=self._host)
-        if wait_s := self._guard.may_try_s(address, trusted=trusted):
-            raise Throttled(wait_s)
-        seed = self._seed_of(token)
-        with self._guard.attempt("invitation", address, trusted=trusted) as attempt:
-            step = self._step(person.name, seed, code)
-            attempt.right()
-        hashed = await self._hashes.hash(clean, urgent=True)
-        codes, hashed_codes = await self._recovery()
-        digest = _digest(token)
-
-        def use(current: Person) -> Person:
-            invitation = current.invitation
-            if invitation is None or invitation.digest != digest:
-                raise InvitationGone
-            return replace(
-                _anew(current),
-                password=hashed,
-                totp=seed,
-                totp_step=step,
-                recovery=hashed_codes,
-                invitation=None,
-            )
-
-        try:
-            accepted = await self._state.change_person(person.name, use)
-        except UnknownPerson:
-            raise InvitationGone from None
-        self._history.record("person-accepted", by=accepted.holder, source=str(address), person=accepted.name)
-        return Accepted(accepted, codes)
-
     async def set_password(self, by: Actor, name: str, password: object) -> Person:
         """Give a person a password, from the command line. An invitation that is open ends with it."""
         _cli_alone(by)
@@ -155,7 +73,7 @@ class Credentials:
             by,
             name,
             "password-changed",
-            lambda current: replace(_anew(current), password=hashed, invitation=None),
+            lambda current: replace(anew(current), password=hashed, invitation=None),
         )
 
     async def change_password(
@@ -170,7 +88,7 @@ class Credentials:
             by,
             name,
             "password-changed",
-            lambda person: replace(_anew(_same(person, proven)), password=hashed, invitation=None),
+            lambda person: replace(anew(_same(person, proven)), password=hashed, invitation=None),
         )
 
     def new_totp(self, by: Actor, name: str, seed: str | None = None) -> TotpOffer:
@@ -206,16 +124,14 @@ class Credentials:
             raise BadInput("seed", "is not one that was offered; begin again")
         if seed == self._get(name).totp:
             raise BadInput("seed", "is in use already; begin again")  # and its used codes would be good again
-        step = self._step(name, seed, code)
+        step = new_step(self._key, name, seed, code, self._clock())
         proven = await self._prove(by, name, password or "", proof, trusted=trusted)
-        codes, hashed = await self._recovery()
+        codes, hashed = await new_recovery(self._hashes)
         person = await self._change(
             by,
             name,
             "totp-on",
-            lambda current: replace(
-                _anew(_same(current, proven)), totp=seed, totp_step=step, recovery=hashed
-            ),
+            lambda current: replace(anew(_same(current, proven)), totp=seed, totp_step=step, recovery=hashed),
         )
         return person, codes
 
@@ -239,7 +155,7 @@ class Credentials:
             by,
             name,
             "totp-off",
-            lambda current: replace(_anew(_same(current, proven)), totp=None, totp_step=0, recovery=()),
+            lambda current: replace(anew(_same(current, proven)), totp=None, totp_step=0, recovery=()),
         )
 
     async def new_recovery_codes(
@@ -250,7 +166,7 @@ class Credentials:
         if self._get(name).totp is None:
             raise BadInput("code", "is of no use without TOTP; turn TOTP on first")
         proven = await self._prove(by, name, password, code, trusted=trusted)
-        codes, hashed = await self._recovery()
+        codes, hashed = await new_recovery(self._hashes)
         await self._change(
             by,
             name,
@@ -265,38 +181,11 @@ class Credentials:
             raise UnknownPerson(name)
         return person
 
-    def _holder_of(self, token: str) -> Person | None:
-        digest = _digest(token)
-        for person in self._state.people.values():
-            invitation = person.invitation
-            if invitation is not None and invitation.digest == digest:
-                return person if self._clock() < invitation.expires_at else None
-        return None
-
-    def _seed_of(self, token: str) -> str:
-        return self._key.mark("invitation", token).hex()[:32]
-
-    def _step(self, name: str, seed: str, text: str) -> int:
-        step = totp_step(self._key.totp_secret(name, seed), clean_code(text), self._clock(), 0)
-        if step is None:
-            raise BadInput("code", _WRONG_CODE)
-        return step
-
     async def _prove(self, by: Actor, name: str, password: str, code: str, *, trusted: bool) -> Person:
         """The person as they are, after proof where it is needed."""
         if by.person is None:
             return self._get(name)
         return await self._sign_in.prove(by.person, password, code, address=_address(by), trusted=trusted)
-
-    async def _recovery(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        codes = new_recovery_codes()
-        hashed = []
-        for code in codes:
-            parts = recovery_parts(clean_code(code))
-            if parts is None:
-                raise RuntimeError("a new recovery code has another form than is read")
-            hashed.append(await self._hashes.hash(parts[1], urgent=True))
-        return codes, tuple(hashed)
 
     async def _change(self, by: Actor, name: str, event: str, change: Callable[[Person], Person]) -> Person:
         person = await self._state.change_person(name, change)
@@ -304,19 +193,11 @@ class Credentials:
         return person
 
 
-def _anew(person: Person) -> Person:
-    return replace(person, era=secrets.token_hex(8))
-
-
 def _same(current: Person, proven: Person) -> Person:
     # a second change that was proven before the first one was made
     if current.era != proven.era:
         raise NotAllowed("the person was changed meanwhile")
     return current
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def _cli_alone(by: Actor) -> None:

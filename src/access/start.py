@@ -11,6 +11,7 @@ from access.grants import Grants
 from access.guard import Guard
 from access.hashes import Hashes
 from access.history import History
+from access.invitations import Invitations
 from access.limits import Limits
 from access.links import Links
 from access.moment import Clock
@@ -36,6 +37,7 @@ class Access:
     sessions: Sessions
     sign_in: SignIn
     credentials: Credentials
+    invitations: Invitations
     links: Links
     opening: Opening
     grants: Grants
@@ -117,6 +119,7 @@ def _build(
         sessions=sessions,
         sign_in=sign_in,
         credentials=Credentials(state, key, hashes, sign_in, guard, history, clock, host=limits.host),
+        invitations=Invitations(state, key, hashes, guard, history, clock, host=limits.host),
         links=links,
         opening=Opening(links, gate, history, hashes, guard, underway, clock=clock, monotonic=monotonic),
         grants=Grants(state, services, gate, history, underway),

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from access.credentials import InvitationGone, Invited
 from access.guard import Throttled
+from access.invitations import InvitationGone, Invited
 from portal.ask import new_password
 from portal.caller import Caller
 from portal.door import Door, Why
@@ -44,7 +44,7 @@ class _Invitation:
         if not form.errors:
             try:
                 with form.catch():
-                    accepted = await site.access.credentials.accept(
+                    accepted = await site.access.invitations.accept(
                         _token(request), password, code, address=visitor.address, trusted=visitor.trusted
                     )
             except InvitationGone:
@@ -71,7 +71,7 @@ class _Invitation:
 
     def _invited(self, request: web.Request) -> Invited:
         site, token = self._site, _token(request)
-        invited = site.access.credentials.invited(token)
+        invited = site.access.invitations.invited(token)
         if invited is None:
             visitor = site.visitor(request)
             site.access.guard.count("invitation", visitor.address, trusted=visitor.trusted, guess=token)

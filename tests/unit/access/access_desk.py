@@ -19,6 +19,7 @@ from access.credentials import Credentials
 from access.guard import Guard
 from access.hashes import Hashes
 from access.history import History
+from access.invitations import Invitations
 from access.person import Person
 from access.secret import Key
 from access.sessions import Sessions
@@ -92,6 +93,9 @@ class Desk:
             self.history,
             self.clock,
             host="open.example.org",
+        )
+        self.invitations = Invitations(
+            self.state, self.key, self.hashes, self.guard, self.history, self.clock, host="open.example.org"
         )
 
     async def close(self) -> None:

@@ -11,10 +11,10 @@ from access_desk import HERE, NEW, PASSWORD, THERE, Argon2, Desk, OpenDesk, addr
 
 from access import files
 from access.actor import Actor, NotAllowed
-from access.credentials import Accepted, InvitationGone
 from access.files import NotSaved
 from access.guard import Throttled
 from access.inputs import BadInput
+from access.invitations import Accepted, InvitationGone
 from access.person import Invitation
 from access.sign_in import SignInRefused
 from access.state import UnknownPerson
@@ -31,9 +31,9 @@ async def invite(house: Desk, name: str = "mamie", token: str = TOKEN, **others:
 
 async def accept(house: Desk, password: str = NEW, code: str | None = None, **others: Any) -> Accepted:
     if code is None:
-        invited = house.credentials.invited(TOKEN)
+        invited = house.invitations.invited(TOKEN)
         code = "" if invited is None else house.code_of(invited.secret)
-    return await house.credentials.accept(
+    return await house.invitations.accept(
         others.pop("token", TOKEN), password, code, **{"address": HERE, "trusted": False} | others
     )
 
@@ -71,8 +71,8 @@ def test_an_invitation_is_accepted(desk: OpenDesk) -> None:
     async def main() -> None:
         async with desk() as house:
             await invite(house)
-            invited = house.credentials.invited(TOKEN)
-            assert invited == house.credentials.invited(TOKEN)  # a reload shows the same
+            invited = house.invitations.invited(TOKEN)
+            assert invited == house.invitations.invited(TOKEN)  # a reload shows the same
             assert invited
             assert (invited.name, invited.role) == ("mamie", "member")
             assert pyotp.parse_uri(invited.uri).secret == invited.secret
@@ -106,7 +106,7 @@ def test_an_invitation_is_good_once(desk: OpenDesk) -> None:
             assert [type(one) for one in done].count(InvitationGone) == 2
             (winner,) = [one for one in done if isinstance(one, Accepted)]
             assert house.get().era == winner.person.era
-            assert house.credentials.invited(TOKEN) is None
+            assert house.invitations.invited(TOKEN) is None
             with pytest.raises(InvitationGone):
                 await accept(house)
 
@@ -118,13 +118,13 @@ def test_an_invitation_that_is_over(desk: OpenDesk) -> None:
         async with desk() as house:
             await invite(house)
             for token in ("", "a", TOKEN[:-1], TOKEN.upper(), "\ud800", "x" * 10**6):
-                assert house.credentials.invited(token) is None
+                assert house.invitations.invited(token) is None
                 with pytest.raises(InvitationGone):
                     await accept(house, token=token)
             house.clock.now += WEEK - 1
-            assert house.credentials.invited(TOKEN)
+            assert house.invitations.invited(TOKEN)
             house.clock.now += 1
-            assert house.credentials.invited(TOKEN) is None
+            assert house.invitations.invited(TOKEN) is None
             with pytest.raises(InvitationGone):
                 await accept(house, address=THERE)
 
@@ -172,7 +172,7 @@ def test_wrong_codes_and_weak_passwords_leave_the_invitation(desk: OpenDesk) -> 
             await invite(house)
             for password in ("short", "password1234", "mamiemamie", "open.example.org", "x" * 10**6):
                 assert await field_of(accept(house, password)) == "password"
-            invited = house.credentials.invited(TOKEN)
+            invited = house.invitations.invited(TOKEN)
             assert invited
             for code in ("", "000000", house.code_of(invited.secret, steps=3)):
                 assert await field_of(accept(house, code=code)) == "code"
@@ -340,7 +340,7 @@ def test_change_password(desk: OpenDesk) -> None:
             change = house.credentials.change_password
             assert await field_of(change(house.actor(), PASSWORD, "", "mamiemamie")) == "new"
             await change(house.actor(), PASSWORD, "", NEW)
-            assert house.credentials.invited(TOKEN) is None
+            assert house.invitations.invited(TOKEN) is None
             assert (await house.refused("mamie", PASSWORD, "")).reason == "wrong"
             await house.sign_in("mamie", NEW, "")
             assert [entry["by"] for entry in await house.told("password-changed")] == ["person:mamie"]

@@ -306,15 +306,15 @@ def test_two_invitations_the_later_is_good(live: Live) -> None:
             first = await house.access.people.invite(Actor.CLI, "mamie")
             second = await house.access.people.invite(Actor.CLI, "mamie")
             assert first != second
-            assert house.access.credentials.invited(first) is None
-            assert house.access.credentials.invited(second) is not None
+            assert house.access.invitations.invited(first) is None
+            assert house.access.invitations.invited(second) is not None
             assert first not in house.state_text
             assert second not in house.state_text
             assert second not in (house.directory / "history.jsonl").read_text()
             person = house.access.people.get(Actor.CLI, "mamie")
             assert (person.state, person.opens(house.access.links.may_add(Actor.CLI))) == ("invited", ())
             house.clock.now += INVITATION_S
-            assert house.access.credentials.invited(second) is None
+            assert house.access.invitations.invited(second) is None
 
     asyncio.run(main())
 
