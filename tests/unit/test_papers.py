@@ -23,6 +23,30 @@ def test_files_that_are_named_exist(paper: str) -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists() and not (ROOT / "src" / name).exists()] == []
 
 
+# OWASP ASVS 5.0: how many requirements of levels 1 and 2 each section of chapters 6 to 8 begins with
+REQUIREMENTS = {
+    "6.1": 3, "6.2": 12, "6.3": 4, "6.4": 4, "6.5": 5, "6.6": 3, "6.8": 4,
+    "7.1": 3, "7.2": 4, "7.3": 2, "7.4": 5, "7.5": 2, "7.6": 2,
+    "8.1": 2, "8.2": 3, "8.3": 1, "8.4": 1,
+}  # fmt: skip
+
+
+def test_security_has_a_row_for_each_requirement_and_tests_that_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text("utf-8")
+    rows = []
+    for section, first, last in re.findall(r"^\| (\d\.\d)\.(\d+)(?: to \d\.\d\.(\d+))? \|", text, re.MULTILINE):
+        rows += [f"{section}.{number}" for number in range(int(first), int(last or first) + 1)]
+    assert rows == [f"{section}.{number}" for section, most in REQUIREMENTS.items() for number in range(1, most + 1)]
+    named = set(re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", text))
+    assert len(named) > 30, "the pattern finds nothing any more"
+    missing = [
+        f"{file}::{name}"
+        for file, name in sorted(named)
+        if not re.search(rf"^(?:async )?def {name}\(", (ROOT / "tests" / file).read_text("utf-8"), re.MULTILINE)
+    ]
+    assert missing == []
+
+
 def test_the_readmes_configuration_is_accepted() -> None:
     example = re.search(r"```toml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert example
