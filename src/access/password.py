@@ -1,33 +1,35 @@
 """Whether a password may be chosen."""
 
-import json
-import subprocess
-import sys
-
-from access.hashes import Busy, Pool, normal
+from access.hashes import Pool, normal
 from access.inputs import BadInput
 
 SHORTEST, LONGEST = 10, 256
 """Characters, after NFKC. What they are is free: length is what counts (NIST SP 800-63B)."""
 
-_GUESSES = 10**8  # fewer, and a thousand guesses an hour have it before long
-_JUDGED = 72  # characters: the time to judge grows faster than the length
-_WITHIN_S = 5.0
-
-# A process of its own: the lists of words take 14 MiB, for a question asked a few times a year.
-_PROGRAM = """
-import json, sys
-from zxcvbn import zxcvbn
-text, words, least = json.load(sys.stdin)
-print(int(zxcvbn(text, words)["guesses"] >= least))
-"""
+_JUDGED = 72  # characters that the dictionary is asked about; it has bounds of its own
+# What people put into passwords beside their own names, in the languages of the pages.
+_COMMON = (
+    "password",
+    "passwort",
+    "passwd",
+    "motdepasse",
+    "letmein",
+    "welcome",
+    "bonjour",
+    "qwerty",
+    "azerty",
+)
+_SPELT_WITH_DIGITS = str.maketrans("0134578@$", "oieastbas")
+_FEWEST_LETTERS = 5  # that have to be left of a password without its common words and its digits
 _pool = Pool(at_once=1, waiting=8)
 
 
 async def check_password(text: object, name: str, *, field: str = "password", host: str = "") -> str:
     """A password to be set, after NFKC: 10 to 256 characters, and hard to guess for whoever knows `name`.
 
-    `host`: the portal's. Raises BadInput; Busy where too many are being judged.
+    Hard to guess: cracklib finds it neither near a word of its dictionary nor systematic, and more is left
+    of it than common words, `name` and the portal's `host`. Raises BadInput; Busy where too many are being
+    judged.
     """
     if not isinstance(text, str):
         raise BadInput(field, "is not text")
@@ -38,26 +40,36 @@ async def check_password(text: object, name: str, *, field: str = "password", ho
         raise BadInput(field, "is too long; write at most 256 characters")
     if len(password) < SHORTEST:
         raise BadInput(field, "is too short; write at least 10 characters")
-    if not await _pool.run(
-        _hard, password[:_JUDGED], [name, "safeip", host, host.replace(".", ""), *host.split(".")]
-    ):
+    words = [name, "safeip", *host.split("."), *_COMMON]
+    if not await _pool.run(_hard, password[:_JUDGED], words):
         raise BadInput(field, "is easy to guess; write a longer one, such as a few unusual words")
     return password
 
 
 def _hard(password: str, words: list[str]) -> bool:
-    command = [sys.executable, "-I", "-c", _PROGRAM]
+    return _says_enough(password, words) and _unlike_a_word(password)
+
+
+def _says_enough(password: str, words: list[str]) -> bool:
+    spelt = password.lower()
+    return all(_left(text, words) >= _FEWEST_LETTERS for text in (spelt, spelt.translate(_SPELT_WITH_DIGITS)))
+
+
+def _left(text: str, words: list[str]) -> int:
+    rest = "".join(character for character in text if character.isalpha())
+    for word in sorted((word for word in words if len(word) > 2), key=len, reverse=True):
+        rest = rest.replace(word, "")
+    return len(set(rest))
+
+
+def _unlike_a_word(password: str) -> bool:
+    import cracklib  # noqa: PLC0415  asked a few times a year
+
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps([password, words, _GUESSES]).encode(),
-            capture_output=True,
-            timeout=_WITHIN_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise Busy("the password could not be judged in time") from None
-    if done.returncode != 0:
-        # its message might quote the password
-        raise RuntimeError("the password could not be judged; is python3-zxcvbn installed?")
-    return done.stdout == b"1\n"
+        # A zero byte would end the text for the library, and what no keyboard types is in no dictionary.
+        cracklib.FascistCheck("".join(character for character in password if character.isprintable()))
+    except ValueError as error:
+        if "dictionary word" in str(error) or "loading" not in str(error):
+            return False
+        raise RuntimeError("cracklib has no dictionary; is cracklib-runtime installed?") from None
+    return True
