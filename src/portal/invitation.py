@@ -36,8 +36,11 @@ class _Invitation:
         """An empty form that works."""
         return self._page(request, Form(_FIELDS), Told(why, 403))
 
-    async def accept(self, request: web.Request, _caller: Caller | None, form: Form) -> web.Response:
-        """Set password and codes, begin a session, and show the recovery codes, this once."""
+    async def accept(self, request: web.Request, caller: Caller | None, form: Form) -> web.Response:
+        """Set password and codes, begin a session, and show the recovery codes, this once.
+
+        The session that this browser had before ends.
+        """
         site, visitor = self._site, self._site.visitor(request)
         password, code = new_password(form), form.text("code")
         accepted = None
@@ -53,6 +56,8 @@ class _Invitation:
                 return self._page(request, form, told(refused))
         if accepted is None:
             return self._page(request, form)
+        if caller is not None:
+            await site.access.sessions.end(caller.actor, caller.session.id)
         response = site.pages.answer(request, "codes.html", codes=accepted.recovery_codes, fresh=True)
         await keep_signed_in(site, request, response, accepted.person)
         return response

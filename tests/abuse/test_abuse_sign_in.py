@@ -317,6 +317,20 @@ async def test_one_invitation_is_accepted_once_also_at_the_same_moment(tmp_path:
 
 
 @in_loop
+async def test_an_invitation_accepted_in_anothers_browser_ends_the_others_session(tmp_path: Path) -> None:
+    async with town(tmp_path) as there:
+        await there.access.people.add(Actor.CLI, "eve", services=["cloud"])
+        path = f"/invitation/{await there.access.people.invite(Actor.CLI, 'eve')}"
+        browser = await there.at("ann")
+        before = browser.session
+        code = pyotp.TOTP(there.access.invitations.invited(path.rpartition("/")[2]).secret).at(int(there.house.now[0]))
+        assert (await browser.submit(path, {"password": NEW, "again": NEW, "code": code})).status == 200
+        assert browser.session != before
+        assert not await Browser(there.house, jar={"__Host-safeip-session": before}).signed_in()
+        assert (await browser.get("/admin/people")).status == 403
+
+
+@in_loop
 async def test_an_invitation_is_over_after_its_time_or_when_another_is_made(tmp_path: Path) -> None:
     async with town(tmp_path) as there:
         await there.access.people.add(Actor.CLI, "eve", services=["cloud"])

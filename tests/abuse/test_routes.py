@@ -330,9 +330,9 @@ async def not_public(directory: Path) -> None:
         for path in dict.fromkeys(row.path for row in rows(CONTROL)):
             for who in EVERYBODY:
                 browser, real = await stage.set(who, path)
-                for method in ("GET", "HEAD", "POST", *OTHER_METHODS):
-                    if (answer := await browser.get(real, method)).status != 404:
-                        wrong.append(f"{method} {real}, {who}: {answer.status}")
+                methods = ("GET", "HEAD", "POST", *OTHER_METHODS)
+                statuses = {method: (await browser.get(real, method)).status for method in methods}
+                wrong += [f"{method} {real}, {who}: {status}" for method, status in statuses.items() if status != 404]
         assert not wrong, "\n".join(["", *wrong])
 
 
