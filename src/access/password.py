@@ -7,17 +7,10 @@ SHORTEST, LONGEST = 10, 256
 """Characters, after NFKC. What they are is free: length is what counts (NIST SP 800-63B)."""
 
 _JUDGED = 72  # characters that the dictionary is asked about; it has bounds of its own
-# What people put into passwords beside their own names, in the languages of the pages.
+# What people put into passwords beside their own names, in the languages of the pages, and walks over keys.
 _COMMON = (
-    "password",
-    "passwort",
-    "passwd",
-    "motdepasse",
-    "letmein",
-    "welcome",
-    "bonjour",
-    "qwerty",
-    "azerty",
+    *("password", "passwort", "passwd", "motdepasse", "letmein", "welcome", "bonjour", "changeme", "trustno"),
+    *("qwerty", "azerty", "qwertz", "admin", "qaz", "wsx", "edc", "zaq", "xsw", "cde", "qwe", "asd", "zxc"),
 )
 _SPELT_WITH_DIGITS = str.maketrans("0134578@$", "oieastbas")
 _FEWEST_LETTERS = 5  # that have to be left of a password without its common words and its digits

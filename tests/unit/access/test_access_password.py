@@ -50,6 +50,8 @@ def test_normalised() -> None:
         "azertyuiop",
         "iloveyou123",
         "Passw0rd!!",
+        "1qaz2wsx3edc",
+        "changeme123",
         "aaaaaaaaaaaaaaaaaaaaaaaa",
         "abcabcabcabcabc",
         "mamiemamie",
