@@ -61,6 +61,13 @@ class Connection(web.RequestHandler):
         self._ahead = 0
         self._body: StreamReader | None = None  # of the request that was answered last
 
+    async def start(self) -> None:
+        """Answer one request after the other. A target that is no URL may be noticed only here, and ends the connection."""
+        try:
+            await super().start()
+        except ValueError:
+            self._abort()
+
     def data_received(self, data: bytes) -> None:
         """Take what came, in parts that hold no more requests than can wait."""
         for start in range(0, len(data), _PART):
