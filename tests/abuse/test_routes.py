@@ -65,6 +65,19 @@ GET  /me/sessions                    sign-in  200     200     200
 POST /me/sessions/end                403      303     303     303   | session=000000000000
 POST /me/sessions/end-all            403      303     303     303
 
+GET  /admin                          sign-in  403     403     200
+GET  /admin/open                     sign-in  403     403     200
+POST /admin/open                     403      403     403     303   | services=cloud address=203.0.113.9
+GET  /admin/prolong                  sign-in  403     403     200
+POST /admin/prolong                  403      403     403     422   | service=cloud address=203.0.113.9
+POST /admin/revoke                   403      403     403     303   | service=cloud address=203.0.113.9
+GET  /admin/blocked                  sign-in  403     403     200
+POST /admin/blocked                  403      403     403     303   | address=198.51.100.9
+GET  /admin/banned                   sign-in  403     403     200
+GET  /admin/ban                      sign-in  403     403     200
+POST /admin/ban                      403      403     403     303   | address=203.0.113.9 for=1h
+POST /admin/unban                    403      403     403     303   | address=203.0.113.9
+GET  /admin/history                  sign-in  403     403     200
 GET  /admin/links                    sign-in  403     403     200
 POST /admin/links                    403      403     403     303   | label=Jean services=cloud
 GET  /admin/links/{id}               sign-in  403     403     200
