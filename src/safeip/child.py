@@ -4,16 +4,20 @@ import asyncio
 import contextlib
 import os
 import pickle
+import resource
 import socket
 from pathlib import Path
 
 from portal.serve import serve
 from safeip import privileges
 
+_CONNECTIONS = 4096  # at 39 KiB each
+
 
 def main(arguments: list[str]) -> int:
     """Run the portal on inherited descriptors: gate, control, settings, ready, the gate's uid, listeners."""
     privileges.check_given_up()
+    _allow_connections()
     _keep_descriptors()
     gate, control, settings, ready, owner, *listeners = (int(argument) for argument in arguments)
     with os.fdopen(settings, "rb") as file:
@@ -35,6 +39,13 @@ def main(arguments: list[str]) -> int:
             owner=owner,
         )
     )
+
+
+def _allow_connections() -> None:
+    """Room for the sources that the kernel lets in, 200 connections each; the usual 1,024 would be five of them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS if most == resource.RLIM_INFINITY else min(_CONNECTIONS, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _keep_descriptors() -> None:
