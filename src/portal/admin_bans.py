@@ -1,0 +1,88 @@
+"""Who may not even reach the portal: listed, added, let back in."""
+
+from aiohttp import web
+
+from access.bans import DEFAULT_S
+from access.gate import GateRefusal
+from portal.admin_grants import SHOWN
+from portal.caller import Caller
+from portal.door import Door, redirect
+from portal.form import Fields, Form
+from portal.me import need_address
+from portal.moments import moment, span
+from portal.site import Site
+
+_BAN = Fields(one=("address", "for"))
+_UNBAN = Fields(one=("address",))
+_LENGTHS = tuple((f"{hours}h", span(hours * 3600)) for hours in (1, 24, 168, 720, 8760))
+_USUAL = f"{DEFAULT_S // 3600}h"
+
+
+def add_routes(door: Door, site: Site) -> None:
+    """Add what this module answers."""
+    pages = _Bans(site)
+    # A form that went wrong leaves the browser at its own path, which must be there to be opened anew.
+    for path in ("/admin/banned", "/admin/ban"):
+        door.page(path, "admin", pages.show)
+    door.form("/admin/ban", "admin", pages.ban, _BAN)
+    door.form("/admin/unban", "admin", pages.unban, _UNBAN)
+
+
+async def shut_out(site: Site, caller: Caller, form: Form, duration_s: int | None = None) -> None:
+    """Ban the form's `address`; what is wrong with it stands in the form then, and nothing was done."""
+    address = form.address("address", site.settings.ipv6_prefix)
+    if address is None:
+        form.fail("address", "Write the address to shut out")
+    elif address == caller.visitor.address:
+        form.fail("address", "This is your own address: you would shut yourself out")
+    if address is None or form.errors:
+        return
+    try:
+        await site.access.bans.ban(caller.actor, address, duration_s or DEFAULT_S)
+    except GateRefusal as refusal:
+        if refusal.code == "too-many":
+            raise
+        form.fail("address", "This address cannot be shut out; it is trusted, or none of the Internet")
+
+
+class _Bans:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def show(self, request: web.Request, caller: Caller) -> web.Response:
+        """Who is banned, and the form for one more."""
+        return await self._page(request, caller, Form(_BAN, {"for": [_USUAL]}))
+
+    async def ban(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
+        """Shut an address out."""
+        await shut_out(self._site, caller, form, form.duration("for"))
+        if form.errors:
+            return await self._page(request, caller, form)
+        return redirect("/admin/banned", done="banned")
+
+    async def unban(self, _request: web.Request, caller: Caller, form: Form) -> web.Response:
+        """Let an address back in."""
+        address = need_address(form, self._site.settings.ipv6_prefix)
+        await self._site.access.bans.unban(caller.actor, address)
+        return redirect("/admin/banned", done="unbanned")
+
+    async def _page(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
+        now, wanted = self._site.clock(), request.query.get("q", "")[:64].strip()
+        found = [
+            banned
+            for banned in await self._site.access.bans.list(caller.actor)
+            if wanted.lower() in banned.address
+        ]
+        found.sort(key=lambda banned: -banned.remaining_ms)
+        return self._site.pages.answer(
+            request,
+            "admin_banned.html",
+            status=422 if form.errors else 200,
+            path="/admin/banned",
+            form=form,
+            rows=[(banned, moment(now + banned.remaining_ms / 1000, now)) for banned in found[:SHOWN]],
+            all=len(found),
+            more=max(0, len(found) - SHOWN),
+            wanted=wanted,
+            lengths=_LENGTHS,
+        )
