@@ -121,11 +121,7 @@ class _Grants:
     def _rows(self, caller: Caller, grants: list[Grant], wanted: str) -> list[tuple[Holder, Grant]]:
         holders = Holders(self._site.access, caller.actor)
         rows = [(holders.holder(grant.holder, grant.note), grant) for grant in grants]
-        found = [
-            (holder, grant)
-            for holder, grant in rows
-            if wanted in f"{holder.name}\n{grant.note}\n{grant.address}\n{self._title(grant)}".lower()
-        ]
+        found = [(holder, grant) for holder, grant in rows if wanted in self._text(holder, grant).lower()]
         return sorted(found, key=lambda row: (row[0].name.lower(), row[1].address, row[1].service))
 
     def _row(self, grant: Grant, holder: Holder) -> Row:
@@ -139,6 +135,10 @@ class _Grants:
             moment(now + grant.remaining_ms / 1000, now),
             size(grant.bytes) if grant.packets else None,
         )
+
+    def _text(self, holder: Holder, grant: Grant) -> str:
+        """What a search looks at."""
+        return "\n".join((holder.name, holder.owner or "", grant.note, grant.address, self._title(grant)))
 
     def _title(self, grant: Grant) -> str:
         service = self._services.get(grant.service)

@@ -75,7 +75,7 @@ class _History:
             form=form,
             rows=[self._row(entry, holders) for entry in entries[::-1][:MOST]],
             more=len(entries) > MOST,
-            narrowed=wanted != Wanted(),
+            narrowed=bool(form.errors) or wanted != Wanted(),
             events=EVENTS,
             most=MOST,
         )

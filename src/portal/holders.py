@@ -9,11 +9,12 @@ from access.start import Access
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """`name` as it is; `kind` says what it names; `path` is its page, where it has one."""
+    """`name` as it is; `kind` says what it names; `path` is its page, where it has one; `owner` is a link's."""
 
     kind: Literal["person", "link", "cli", "safeip", "other"]
     name: str
     path: str | None = None
+    owner: str | None = None
 
 
 class Holders:
@@ -27,7 +28,7 @@ class Holders:
         """Takes any text. `note`: what a link was called that is gone by now."""
         kind, _, name = text.partition(":")
         if link := self._links.get(text):
-            return Holder("link", link.label, f"/admin/links/{link.id}")
+            return Holder("link", link.label, f"/admin/links/{link.id}", link.owner)
         if kind == "link":
             return Holder("link", note or name)
         if kind == "person":

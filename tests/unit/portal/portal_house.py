@@ -51,7 +51,9 @@ class WirePeer:
         self.asked: list[dict[str, Any]] = []
         self.grants: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.bans: dict[str, int] = {}
+        self.blocked: list[dict[str, Any]] = [knock("198.51.100.9", 22, packets=3)]
         self.refuse: tuple[str, str] | None = None
+        self.refuse_ban: tuple[str, str] | None = None
         self.writer: asyncio.StreamWriter | None = None
 
     async def serve(self) -> None:
@@ -91,16 +93,7 @@ class WirePeer:
     def do_list(self, request: dict[str, Any]) -> list[dict[str, Any]]:
         rows: list[Any] = {
             "grants": [self.grants[key] for key in self.chosen(request)],
-            "blocked": [
-                {
-                    "address": "198.51.100.9",
-                    "protocol": "tcp",
-                    "port": 22,
-                    "packets": 3,
-                    "bytes": 180,
-                    "last_ms": 5,
-                }
-            ],
+            "blocked": self.blocked,
             "banned": [{"address": a, "remaining_ms": s * 1000, "packets": 0} for a, s in self.bans.items()],
             "status": [{"mode": "table", "table": "inet safeip", "grants": len(self.grants), "services": {}}],
         }[request["of"]]
@@ -108,11 +101,25 @@ class WirePeer:
         return [*({"part": [row]} for row in rows), {"ok": {}}]
 
     def do_ban(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.refuse_ban is not None:
+            return [{"error": {"code": self.refuse_ban[0], "message": self.refuse_ban[1]}}]
         self.bans[request["address"]] = request["duration_s"]
         return [{"ok": {}}]
 
     def do_watch(self, _request: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"ok": {}}]
+
+
+def knock(address: str, port: int, *, packets: int = 1, last_ms: int = 5) -> dict[str, Any]:
+    """A blocked row, as the gate tells it."""
+    return {
+        "address": address,
+        "protocol": "tcp",
+        "port": port,
+        "packets": packets,
+        "bytes": packets * 60,
+        "last_ms": last_ms,
+    }
 
 
 @dataclass
