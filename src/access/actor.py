@@ -45,5 +45,5 @@ Actor.CLI = Actor("cli", admin=True)
 
 
 def acting(person: Person, address: str | None = None) -> Actor:
-    """The actor that a signed-in person is."""
-    return Actor(person.holder, person.admin, address, person)
+    """The actor that a signed-in person is. Without TOTP, an admin has no more rights than a member."""
+    return Actor(person.holder, person.admin and person.totp is not None, address, person)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class House:
 
     def by(self, name: str) -> Actor:
         """The actor that this person is now."""
-        return acting(self.access.state.people[name], "198.51.100.1")
+        # with TOTP, without which an admin has no rights
+        return acting(replace(self.access.state.people[name], totp="0" * 32), "198.51.100.1")
 
     async def moves_in(self, name: str, **others: Any) -> Actor:
         """A person who can sign in."""

@@ -217,3 +217,17 @@ async def test_many_links_are_searched(tmp_path: Path) -> None:
         assert page.text.count('href="/admin/links/') == 11
         page = await yves.get("/admin/links?q=%22%3E%3Cscript%3E")
         assert "<script>" not in page.text
+
+
+@in_loop
+async def test_an_admin_without_codes_has_a_members_rights(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True, totp=False)
+        page = await yves.get("/me")
+        assert 'href="/me/totp"' in page.text
+        assert 'href="/admin"' not in page.text
+        for path in ("/admin", "/admin/people", "/admin/links", "/admin/history"):
+            assert (await yves.get(path)).status == 403
+        answer = await yves.send("/admin/people", f"form={page.form_token}&name=eve&role=admin".encode())
+        assert answer.status == 403
+        assert len(h.site.access.people.list(Actor.CLI)) == 1
