@@ -14,7 +14,8 @@ from portal.site import Site
 
 _BAN = Fields(one=("address", "for"))
 _UNBAN = Fields(one=("address",))
-_LENGTHS = tuple((f"{hours}h", span(hours * 3600)) for hours in (1, 24, 168, 720, 8760))
+_LENGTHS = tuple((f"{hours}h", span(hours * 3600)) for hours in (1, 24, 168, 720))
+_LONGEST_S = 30 * 86400  # which is also the gate's
 _USUAL = f"{DEFAULT_S // 3600}h"
 
 
@@ -55,7 +56,11 @@ class _Bans:
 
     async def ban(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
         """Shut an address out."""
-        await shut_out(self._site, caller, form, form.duration("for"))
+        duration_s = form.duration("for")
+        if duration_s is not None and duration_s > _LONGEST_S:
+            form.fail("for", "A ban lasts 30 days at most")
+        else:
+            await shut_out(self._site, caller, form, duration_s)
         if form.errors:
             return await self._page(request, caller, form)
         return redirect("/admin/banned", done="banned")

@@ -15,6 +15,7 @@ from portal_house import ROOT, Browser, House, house, in_loop, knock
 
 from access.actor import Actor
 from access.address import parse_address
+from nft.checks import BAN_MAX_S
 from portal.admin_history import EVENTS
 from portal.sizes import Size, size
 
@@ -543,3 +544,14 @@ async def test_ten_thousand_rows(tmp_path: Path) -> None:
 )
 def test_sizes(count: int, shown: Size) -> None:
     assert size(count) == shown
+
+
+@in_loop
+async def test_a_ban_lasts_no_longer_than_the_gate_allows(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        for offered in re.findall(r'<option value="(\d+h)"', (await yves.get("/admin/banned")).text):
+            assert int(offered[:-1]) * 3600 <= BAN_MAX_S
+        answer = await yves.post("/admin/ban", {"address": "203.0.113.9", "for": "31d"}, page="/admin/banned")
+        assert (answer.status, 'id="for-error"' in answer.text) == (422, True)
+        assert h.peer.bans == {}
