@@ -1,7 +1,6 @@
 """Who knocked at a protected port without a grant, and the button that shuts them out."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -11,23 +10,13 @@ from portal.admin_grants import SHOWN
 from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
-from portal.moments import Moment, moment
+from portal.knocks import Knocks, by_address, by_hour, port_text
+from portal.moments import moment
 from portal.site import Site
 
 _BAN = Fields(one=("address",))
 _PORTS = 6
 """Ports of an address that are named; of the others only how many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Knocks:
-    """What came from one address; `ports` such as tcp/22, the last first, with `more` behind them."""
-
-    address: str
-    ports: list[str]
-    more: int
-    packets: int
-    last_ms: int
 
 
 def add_routes(door: Door, site: Site) -> None:
@@ -54,16 +43,11 @@ class _Blocked:
 
     async def _page(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
         site, now = self._site, self._site.clock()
-        wanted = request.query.get("q", "")[:64].strip()
-        everyone = by_address(await site.gate.blocked())
-        found = [
-            knocks
-            for knocks in everyone
-            if wanted.lower() in knocks.address or wanted.lower() in knocks.ports
-        ]
-        rows: list[tuple[Knocks, Moment]] = [
-            (knocks, moment(now - knocks.last_ms / 1000, now)) for knocks in found[:SHOWN]
-        ]
+        wanted = request.query.get("q", "")[:64].strip().lower()
+        blocked = await site.gate.blocked()
+        found = [rows for rows in by_address(blocked) if _wanted(wanted, rows)]
+        shown = [Knocks.of(rows) for rows in found[:SHOWN]]
+        rows = [(knocks, moment(now - knocks.last_ms / 1000, now)) for knocks in shown]
         return site.pages.answer(
             request,
             "admin_blocked.html",
@@ -74,23 +58,11 @@ class _Blocked:
             more=len(found) - len(rows),
             wanted=wanted,
             shown_ports=_PORTS,
+            hours=by_hour(blocked),
             here=str(caller.visitor.address),
             banned={banned.address for banned in await site.access.bans.list(caller.actor)},
         )
 
 
-def by_address(blocked: Iterable[Blocked]) -> list[Knocks]:
-    """One for each address, whoever knocked last first."""
-    together: dict[str, list[Blocked]] = {}
-    for row in sorted(blocked, key=lambda row: row.last_ms):
-        together.setdefault(row.address, []).append(row)
-    return [
-        Knocks(
-            address,
-            list(dict.fromkeys(f"{row.protocol}/{row.port}" for row in rows)),
-            max(0, len({(row.protocol, row.port) for row in rows}) - _PORTS),
-            sum(row.packets for row in rows),
-            rows[0].last_ms,
-        )
-        for address, rows in together.items()
-    ]
+def _wanted(text: str, rows: Sequence[Blocked]) -> bool:
+    return text in rows[0].address or any(text == port_text(row) for row in rows)

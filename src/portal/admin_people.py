@@ -6,6 +6,8 @@ from aiohttp import web
 
 from access.actor import Actor
 from access.person import Invitation, Person
+from portal.admin_grants import SHOWN
+from portal.agents import browser_and_system
 from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
@@ -29,6 +31,8 @@ def add_routes(door: Door, site: Site) -> None:
     door.form(_ONE, "admin", pages.change, _CHANGE)
     door.form(f"{_ONE}/approve", "admin", pages.approve, _APPROVE)
     door.form(f"{_ONE}/refuse", "admin", pages.act(people.refuse, "person-refused", leaves=True), _APPROVE)
+    # An invitation is shown once: who opens its page anew finds its person there.
+    door.page(f"{_ONE}/invite", "admin", pages.one)
     door.form(f"{_ONE}/invite", "admin", pages.invite)
     door.form(f"{_ONE}/sign-out", "admin", pages.act(people.sign_out_everywhere, "person-signed-out"))
     door.page(f"{_ONE}/remove", "admin", pages.sure)
@@ -138,7 +142,11 @@ class _People:
             asking=[
                 (person, moment(person.created_at, now)) for person in people if person.asked is not None
             ],
-            people=[(person, _when(person.last_seen_at, now), self._titles(person)) for person in found],
+            people=[
+                (person, _when(person.last_seen_at, now), self._titles(person)) for person in found[:SHOWN]
+            ],
+            all=len(found),
+            more=max(0, len(found) - SHOWN),
             wanted=wanted,
             services=self._services,
             registration=self._site.settings.registration,
@@ -155,7 +163,10 @@ class _People:
             person=person,
             invited_until=None if invitation is None else _open_until(invitation, now),
             seen_at=_when(person.last_seen_at, now),
-            sessions=[(session, moment(session.seen_at, now)) for session in sessions],
+            sessions=[
+                (session, *browser_and_system(session.agent), moment(session.seen_at, now))
+                for session in sessions
+            ],
             services=self._services,
         )
 

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from access.sessions import Session
+from portal.agents import browser_and_system
 from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
@@ -10,26 +11,6 @@ from portal.moments import Moment, moment
 from portal.site import Site
 
 _END = Fields(one=("session",))
-# The first that a browser's own name for itself contains; several claim to be others too.
-_BROWSERS = (
-    ("Firefox/", "Firefox"),
-    ("FxiOS/", "Firefox"),
-    ("Edg", "Edge"),
-    ("OPR/", "Opera"),
-    ("SamsungBrowser/", "Samsung Internet"),
-    ("CriOS/", "Chrome"),
-    ("Chrome/", "Chrome"),
-    ("Safari/", "Safari"),
-)
-_SYSTEMS = (
-    ("Android", "Android"),
-    ("iPhone", "iPhone"),
-    ("iPad", "iPad"),
-    ("CrOS", "ChromeOS"),
-    ("Windows", "Windows"),
-    ("Mac OS X", "Mac"),
-    ("Linux", "Linux"),
-)
 
 
 def add_routes(door: Door, site: Site) -> None:
@@ -74,12 +55,7 @@ class _Sessions:
 def _row(session: Session, now: float) -> tuple[Session, str, str, Moment, Moment]:
     return (
         session,
-        _first(_BROWSERS, session.agent),
-        _first(_SYSTEMS, session.agent),
+        *browser_and_system(session.agent),
         moment(session.created_at, now),
         moment(session.seen_at, now),
     )
-
-
-def _first(names: tuple[tuple[str, str], ...], agent: str) -> str:
-    return next((name for mark, name in names if mark in agent), "")

@@ -17,7 +17,7 @@ from portal.language import COOKIE, DEFAULT, choose
 _YEAR_S = 365 * 86400
 # The macros that every page has, by file; a file may use those of the ones before it.
 _MACROS = {
-    "words.html": ("when", "length", "titles", "all_of", "done_text", "state_text"),
+    "words.html": ("when", "length", "titles", "all_of", "done_text", "browser_text", "state_text"),
     "fields.html": (
         "token",
         "field",

@@ -93,6 +93,7 @@ GET  /admin/people/{name}            sign-in  403     403     200
 POST /admin/people/{name}            403      403     403     303   | role=member services=game
 POST /admin/people/{name}/approve    403      403     403     303   | services=cloud
 POST /admin/people/{name}/refuse     403      403     403     303
+GET  /admin/people/{name}/invite     sign-in  403     403     200
 POST /admin/people/{name}/invite     403      403     403     200
 POST /admin/people/{name}/sign-out   403      403     403     303
 GET  /admin/people/{name}/remove     sign-in  403     403     200

@@ -1,0 +1,175 @@
+"""The admin's pages as they read: a picture of who knocked, a person and where they are, sentences."""
+
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+from portal_house import Browser, House, house, in_loop, knock
+
+from access.actor import Actor
+from access.gate import Blocked
+from access.person import Person
+from access.state import Tables
+from portal.agents import browser_and_system
+from portal.knocks import by_hour
+
+HOUR_MS = 3_600_000
+
+
+def bars(text: str) -> list[tuple[int, int]]:
+    """Of the picture: which hour, and how high."""
+    found = re.findall(r'<rect x="(\d+)" y="(\d+)" width="8" height="(\d+)"/>', text)
+    assert all(int(y) + int(height) == 48 for _x, y, height in found)
+    return [(int(x) // 10, int(height)) for x, _y, height in found]
+
+
+@in_loop
+async def test_who_knocked_is_a_picture(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        h.peer.blocked = [
+            *(knock(f"192.0.2.{number}", 443, last_ms=5) for number in range(100)),
+            *(knock("198.51.100.9", port, last_ms=port) for port in range(1, 50)),
+            knock("198.51.100.9", 443, last_ms=3 * HOUR_MS),
+            knock("198.51.100.10", 443, last_ms=2 * HOUR_MS + 1),
+            knock("2001:db8:1::/64", 443, last_ms=99 * HOUR_MS),
+        ]
+        for path in ("/admin", "/admin/blocked"):
+            page = (await yves.get(path)).text
+            assert bars(page) == [(0, 3), (21, 3), (23, 48)], "an address counts once; the fewest can be seen"
+            assert 'role="img" aria-label="103 addresses knocked' in page
+        h.peer.blocked = h.peer.blocked[-1:]
+        assert 'aria-label="1 address knocked' in (await yves.get("/admin")).text
+        h.peer.blocked = []
+        page = (await yves.get("/admin")).text
+        assert "Nobody tried a closed service" in page
+        assert "<rect" not in page
+        assert "<svg" not in (await yves.get("/admin/blocked")).text
+
+
+def test_the_hours_of_a_day() -> None:
+    def at(*last_ms: int) -> list[int]:
+        hours = by_hour(Blocked(str(number), "tcp", 1, 1, 60, ms) for number, ms in enumerate(last_ms))
+        assert (len(hours), sum(hours)) == (24, len(last_ms))
+        return [hour for hour, count in enumerate(hours) for _ in range(count)]
+
+    assert at() == []
+    assert at(0, HOUR_MS - 1, HOUR_MS) == [22, 23, 23]
+    assert at(23 * HOUR_MS, 24 * HOUR_MS, 10**12) == [0, 0, 0]
+
+
+@in_loop
+async def test_an_invitation_opened_anew_shows_its_person_and_makes_no_other(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        await h.person("mamie")
+        made = await yves.post("/admin/people/mamie/invite", page="/admin/people/mamie")
+        (path,) = set(re.findall(r"https://open\.example\.org(/invitation/[^\"]+)", made.text))
+        state = (tmp_path / "state/state.json").read_bytes()
+        for method in ("GET", "HEAD"):
+            again = await yves.get("/admin/people/mamie/invite?lang=fr", method)
+            assert again.status == 200
+            assert path not in again.text
+        assert "Une invitation est valable" in (await yves.get("/admin/people/mamie/invite")).text
+        assert (tmp_path / "state/state.json").read_bytes() == state
+        assert (await h.get(path)).status == 200
+
+
+@in_loop
+async def test_as_many_people_as_there_may_be(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+
+        def edit(tables: Tables) -> None:
+            for number in range(999):
+                tables.people[f"guest{number}"] = Person(f"guest{number}", "member", 1, era="x")
+
+        await h.site.access.state.commit(edit)
+        page = (await yves.get("/admin/people")).text
+        assert page.count('<th scope="row">') == 200
+        assert "There are 800 more" in page
+        assert len(page) < 150_000
+        page = (await yves.get("/admin/people?q=Guest99")).text
+        assert page.count('<th scope="row">') == 10
+        assert "more: search" not in page
+        assert "Nobody has such a name" in (await yves.get("/admin/people?q=%3Cb%3E")).text
+
+
+@in_loop
+async def test_a_persons_page_leads_to_what_they_do(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        phone = Browser(
+            h, **{"User-Agent": "Mozilla/5.0 (Linux; Android 14) Chrome/122.0.6261.64 Safari/537"}
+        )
+        await h.person("mamie", may_link=True)
+        await phone.sign_in("mamie")
+        await phone.post("/me/open", {"services": "cloud"}, page="/me")
+        await phone.post("/me/links", {"label": "Papi", "services": "cloud"})
+        await h.person("ann", admin=True, totp=False)
+        page = (await yves.get("/admin/people/mamie")).text
+        assert '<td data-label="Browser">Chrome on Android</td>' in page
+        for path, said in (
+            ("/admin?q=mamie", "127.0.0.1"),
+            ("/admin/links?q=mamie", "Papi"),
+            ("/admin/history?who=mamie", "Signed in"),
+        ):
+            assert f'href="{path}"' in page
+            assert said in (await yves.get(path)).text
+        link = h.site.access.links.list(Actor.CLI)[0]
+        assert (
+            'Made by <a href="/admin/people/mamie">mamie</a>.'
+            in (await yves.get(f"/admin/links/{link.id}")).text
+        )
+        assert "/admin/" not in (await phone.get(f"/me/links/{link.id}")).text
+        assert "only once codes are set up" in (await yves.get("/admin/people/ann")).text
+
+
+@pytest.mark.parametrize(
+    ("agent", "names"),
+    [
+        ("", ("", "")),
+        ("curl/8.0", ("", "")),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", ("Firefox", "Linux")),
+        ("Mozilla/5.0 (Linux; Android 14) Chrome/122.0 Mobile Safari/537.36", ("Chrome", "Android")),
+        ("Mozilla/5.0 (Windows NT 10.0) Chrome/122.0 Safari/537.36 Edg/122.0", ("Edge", "Windows")),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_3 like Mac OS X) Safari/604.1", ("Safari", "iPhone")),
+    ],
+)
+def test_browsers_and_systems(agent: str, names: tuple[str, str]) -> None:
+    assert browser_and_system(agent) == names
+
+
+async def lived_in(h: House) -> tuple[Browser, list[str]]:
+    """A house in which something is on every page of an admin's; and those pages."""
+    yves = await h.signed_in("yves", admin=True)
+    mamie = await h.signed_in("mamie", may_link=True)
+    await mamie.post("/me/open", {"services": "cloud"}, page="/me")
+    await mamie.post(
+        "/me/links", {"label": "Papi", "services": "cloud", "for": "1h", "uses": "3", "pin": "4711"}
+    )
+    await yves.post("/admin/people/mamie/invite", page="/admin/people/mamie")
+    await yves.post("/admin/ban", {"address": "192.0.2.66", "for": "1h"})
+    link = h.site.access.links.list(Actor.CLI)[0]
+    paths = [route.path for route in h.door.routes if route.method == "GET" and route.who == "admin"]
+    return yves, [path.replace("{name}", "mamie").replace("{id}", link.id) for path in paths]
+
+
+@in_loop
+async def test_sentences_stand_apart_and_fields_have_names(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves, paths = await lived_in(h)
+        assert len(paths) > 15
+        for path in paths:
+            for language in h.site.pages.languages:
+                text = (await yves.get(path, Accept_Language=language)).text
+                words = unescape(re.sub(r"</?(?:a|time|span|strong)\b[^>]*>", "", text))
+                assert not re.search(r"\w[.?!;:](?=[A-ZÀ-Ü«“])", re.sub(r"<[^>]*>", "\n", words)), path
+                ids = re.findall(r'\sid="([^"]+)"', text)
+                assert len(ids) == len(set(ids)), path
+                named = set(re.findall(r'<label for="([^"]+)"', text))
+                inputs = re.findall(r'<(?:input|select|textarea) id="([^"]+)"', text)
+                assert set(inputs) <= named, path
+                assert " style=" not in text
+                assert text.count("<h1") == 1, path
