@@ -40,7 +40,9 @@ class Journal:
         self.daemon = daemon
 
     def inside(self, *command: str, stdin: str = "") -> str:
-        enter = ["nsenter", f"--mount=/proc/{self.daemon.pid}/ns/mnt", "--"]
+        there = f"/proc/{self.daemon.pid}"
+        # its root too: the tests may run in a tree that is not the machine's own
+        enter = ["nsenter", f"--mount={there}/ns/mnt", f"--root={there}/root", "--"]
         done = subprocess.run(
             [*enter, *command], input=stdin, capture_output=True, text=True, timeout=30, check=False
         )
