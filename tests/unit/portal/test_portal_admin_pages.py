@@ -12,6 +12,7 @@ from access.gate import Blocked
 from access.person import Person
 from access.state import Tables
 from portal.agents import browser_and_system
+from portal.events import EventKeeper
 from portal.knocks import by_hour
 
 HOUR_MS = 3_600_000
@@ -46,6 +47,15 @@ async def test_who_knocked_is_a_picture(tmp_path: Path) -> None:
         assert "Nobody tried a closed service" in page
         assert "<rect" not in page
         assert "<svg" not in (await yves.get("/admin/blocked")).text
+
+
+@in_loop
+async def test_a_repair_is_told_in_words(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        EventKeeper(h.site.access.history)({"event": "repaired", "grants": 7, "ms": 3})
+        assert "7 grants back in 3 ms" in (await yves.get("/admin/history")).text
+        assert "7 accès rétablis en 3 ms" in (await yves.get("/admin/history", Accept_Language="fr")).text
 
 
 def test_the_hours_of_a_day() -> None:
