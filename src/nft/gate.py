@@ -35,7 +35,7 @@ class Gate:
         self._policy = policy
         self._book = Book()
         self._sets = NetlinkSets(policy.family, policy.table)
-        self._rules = Rules(policy, self._sets, custom, warn)
+        self._rules = Rules(self._sets, custom, warn)
         self._listener = Listener(policy.family, policy.table, self._sets.port)
         self._names = set(render.service_sets(policy))
         if policy.mode == "table":
@@ -165,7 +165,7 @@ class Gate:
     def _load(self, present: render.Present) -> None:
         """Load the rules, and see to it that the listener does not take them for another's."""
         before = self._sets.generation()
-        anew = self._rules.load(present)
+        anew = self._rules.load(self._policy, present)
         after = self._sets.generation()
         if after == (before + 1) & 0xFFFF_FFFF:  # else somebody else was at it too: better hear it all
             self._listener.own_generation(after)

@@ -10,6 +10,9 @@ from nft.policy import Policy, ServiceRule
 # not resolved: the file may be seen through a directory that only its descriptor leads to
 BASE = Path(__file__).parents[2] / "nft" / "safeip.nft"
 
+# an empty chain that says: loaded at boot, and nobody has put the grants back yet
+AT_BOOT = "at-boot"
+
 # what the kernel fills by itself, packet by packet: nobody's to adopt, to restore or to repair
 RECORDS = frozenset({"blocked4", "blocked6", "arrivals4", "arrivals6", "held4", "held6"})
 BASE_SETS = RECORDS | {"ports", "banned4", "banned6"}
@@ -49,7 +52,8 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
         [
             f"add table {table}",
             f"flush table {table}",
-            *([f"flush map {table} ports"] if "ports" in present.sets else []),
+            f"add map {table} ports {{ type inet_proto . inet_service : verdict; }}",  # there, or it cannot be flushed
+            f"flush map {table} ports",
             base,
             f"table {table} {{",
             _sets(policy),
@@ -64,6 +68,17 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
             "",
         ]
     )
+
+
+def closed(policy: Policy) -> str:
+    """The ruleset that closes before there is a network, as a file of its own: no grants, nothing included.
+
+    The admin's own rules are left out, since one that cannot be loaded would leave everything open. Loading
+    it where the table stands already changes no grant. Empty in mode "sets", where the admin's ruleset closes.
+    """
+    if policy.mode == "sets":
+        return ""
+    return script(policy, Present()) + f"add chain {policy.family} {policy.table} {AT_BOOT}\n"
 
 
 def teardown(policy: Policy) -> str:

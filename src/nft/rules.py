@@ -16,10 +16,7 @@ from nft.sets import KernelError
 class Rules:
     """The rules that a policy asks for. `custom` is the path of the admin's own, which need not be there."""
 
-    def __init__(
-        self, policy: Policy, sets: NetlinkSets, custom: str | None, warn: Callable[[str], None]
-    ) -> None:
-        self._policy = policy
+    def __init__(self, sets: NetlinkSets, custom: str | None, warn: Callable[[str], None]) -> None:
         self._sets = sets
         self._custom = custom
         self._warn = warn
@@ -29,8 +26,8 @@ class Rules:
         """What the table holds at this moment."""
         return _present(self._sets)
 
-    def load(self, present: render.Present) -> bool:
-        """Make the rules what the policy says, and leave every element where it is.
+    def load(self, policy: Policy, present: render.Present) -> bool:
+        """Make the rules what `policy` says, and leave every element of a set that stays where it is.
 
         In doubt closed: if nft refuses the admin's own rules they are left out aloud, and if it refuses the
         rest the table is made anew, aloud too. True says that this was so, and the elements are gone.
@@ -39,26 +36,26 @@ class Rules:
         """
         custom = _existing(self._custom)
         try:
-            self._bindings.load(render.script(self._policy, present, custom))
+            self._bindings.load(render.script(policy, present, custom))
         except KernelError as error:
             if error.errno == errno.ENOENT and self.present() != present:
                 raise
-            return self._load_less(custom, error)
+            return self._load_less(policy, custom, error)
         return False
 
-    def _load_less(self, custom: str | None, error: KernelError) -> bool:
+    def _load_less(self, policy: Policy, custom: str | None, error: KernelError) -> bool:
         if custom is not None:
             self._warn(f"{custom} is left out: {error}")
             try:
-                self._bindings.load(render.script(self._policy, self.present()))
+                self._bindings.load(render.script(policy, self.present()))
             except KernelError as second:
                 error = second
             else:
                 return False
-        if self._policy.mode == "sets":
+        if policy.mode == "sets":
             raise error  # the table is the admin's
         self._warn(f"the table is made anew: {error}")
-        self._bindings.load(render.teardown(self._policy) + render.script(self._policy, render.Present()))
+        self._bindings.load(render.teardown(policy) + render.script(policy, render.Present()))
         return True
 
 
