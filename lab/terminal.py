@@ -31,7 +31,8 @@ class Terminal:
             termios.tcsetwinsize(theirs, (50, 200))
             with namespace.entered():
                 self._popen = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "KILL", "--", "setsid", "--ctty", *command],
+                    # as a login does: a background job of a shell ignores Ctrl-C, and so would what it starts
+                    ["env", "--default-signal=INT,QUIT", "setpriv", "--pdeathsig", "KILL", "--", "setsid", "--ctty", *command],
                     stdin=theirs, stdout=theirs, stderr=theirs, env=env,
                 )  # fmt: skip
         except BaseException:
