@@ -58,7 +58,8 @@ class Gateway:
         self.directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-"))
         self.directory.chmod(0o755)  # the portal, which is not root, finds its files in it
         self.config = self.directory / "safeip.toml"
-        self.state = self.directory / "state"
+        self.gate_state = self.directory / "state"
+        self.state = self.gate_state / "portal"
         self.runtime = self.directory / "run"
         self.log = self.directory / "daemon.log"
         self.daemon: Process | None = None
@@ -151,7 +152,7 @@ class Gateway:
         if gate:
             tables["gate"] = gate
         tables |= {f"services.{name}": table for name, table in (SERVICES if services is None else services).items()}
-        files = {"state_dir": str(self.state), "runtime_dir": str(self.runtime), **(top or {})}
+        files = {"state_dir": str(self.gate_state), "runtime_dir": str(self.runtime), **(top or {})}
         self.config.write_text(render(files, tables), "utf-8")
         listen = tables["portal"]["listen"]
         self.portal_port = int(str(listen[0]).rpartition(":")[2]) if isinstance(listen, list | tuple) else 0

@@ -21,6 +21,7 @@ from safeip.section import Report, Section
 DEFAULT_RUNTIME_DIR = "/run/safeip"
 CONTROL_SOCKET = "control.sock"  # in runtime_dir
 DEFAULT_STATE_DIR = "/var/lib/safeip"
+PORTAL_STATE = "portal"  # in state_dir
 _DEFAULT_LISTEN = (Listen("0.0.0.0", 8443), Listen("::", 8443))  # noqa: S104 - the Internet is meant to reach the portal
 DEFAULT_TRUSTED = tuple(
     ip_network(text)
@@ -39,6 +40,7 @@ _SYNTAX = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<colum
 class Config:
     """What safeip.toml says, checked: the portal's part, the gate's part and where files are.
 
+    `state_dir` is the gate's; what the portal writes lies in a directory of its own in it (`settings.state_dir`).
     `custom` is the path of the admin's own rules, beside the configuration; the file may be missing.
     """
 
@@ -157,7 +159,7 @@ def parse_config(text: str, path: str) -> Config:
         ipv6_prefix=prefix,
         trusted_networks=trusted,
         services=services,
-        state_dir=state_dir,
+        state_dir=f"{state_dir}/{PORTAL_STATE}",
     )
     _check_schemes(portal, settings)
     policy = Policy(

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import signal
 import socket
@@ -18,15 +17,8 @@ from nft.wire import ProtocolError
 from portal.settings import Listen
 from safeip import privileges
 from safeip.config import Config
+from safeip.directories import StartError, lock, make_runtime_directory, make_state_directory
 from safeip.portal_process import PortalProcess
-
-
-class StartError(Exception):
-    """The daemon cannot start. The message says what to do; what is closed stays closed."""
-
-
-class DaemonRuns(StartError):
-    """Another daemon has this state."""
 
 
 def run(config: Config) -> int:
@@ -36,7 +28,7 @@ def run(config: Config) -> int:
             account = privileges.portal_account()
             _require_capability()
             make_state_directory(config, account)
-            _make_runtime_directory(config)
+            make_runtime_directory(config)
             stack.enter_context(lock(config))
             gate = stack.enter_context(contextlib.closing(Gate(config.policy, config.custom, log)))
             gate.start()
@@ -104,49 +96,6 @@ def _notify(state: str) -> None:
 def _require_capability() -> None:
     if not privileges.has_capability(privileges.CAP_NET_ADMIN):
         raise StartError("CAP_NET_ADMIN is missing: start it as root, or with systemctl start safeip")
-
-
-def make_state_directory(config: Config, account: privileges.Account) -> None:
-    """Make it for the portal's account where it is missing. Raises StartError where it is somebody else's."""
-    state = Path(config.state_dir)
-    try:
-        if not state.exists():
-            state.mkdir(mode=0o700, parents=True)
-            os.chown(state, account.uid, account.gid)
-        owner = state.stat().st_uid
-    except OSError as error:
-        raise StartError(f"{error.filename}: {error.strerror}") from None
-    if owner != account.uid:
-        raise StartError(
-            f"{state} belongs to user {owner}, and the portal runs as {account.name}: "
-            f"chown -R {account.name}: {state}"
-        )
-
-
-def _make_runtime_directory(config: Config) -> None:
-    try:
-        Path(config.runtime_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartError(f"{error.filename}: {error.strerror}") from None
-
-
-@contextlib.contextmanager
-def lock(config: Config) -> Iterator[None]:
-    """One daemon for one state. The lock ends with the process, however that ends. Raises DaemonRuns, StartError."""
-    path = Path(config.state_dir, "lock")
-    try:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise StartError(f"{path}: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = f"a daemon runs already on {config.state_dir}: stop it first (systemctl stop safeip)"
-            raise DaemonRuns(message) from None
-        yield
-    finally:
-        os.close(number)
 
 
 def _listener(listen: Listen) -> socket.socket:

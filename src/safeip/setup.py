@@ -15,7 +15,7 @@ from safeip import enrol, output, terminal
 from safeip.check import refusals
 from safeip.config import Config, parse_config, read_config
 from safeip.control import ControlError
-from safeip.daemon import StartError
+from safeip.directories import StartError
 from safeip.problem import ConfigError
 from safeip.setup_admin import Admins, admins, make_admin
 from safeip.setup_file import Answers, draft, render

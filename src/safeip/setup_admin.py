@@ -4,7 +4,6 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from access.address import Address
 from access.gate import Banned, Blocked, GateUnavailable, Grant
 from access.inputs import BadInput
 from access.start import Access, start
-from safeip import daemon, enrol, privileges, terminal
+from safeip import directories, enrol, privileges, terminal
 from safeip.config import Config
 from safeip.control import Control, ControlError
 
@@ -43,14 +42,11 @@ def admins(config: Config) -> Iterator[Admins]:
     state = Path(config.state_dir)
     fresh = not state.exists()
     try:
-        daemon.make_state_directory(config, account)
-        if not os.path.lexists(state / "lock"):
-            with privileges.acting_as(account):  # a daemon that is not root is to open it
-                (state / "lock").touch(0o600)
+        directories.make_state_directory(config, account)
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(daemon.lock(config))
-            except daemon.DaemonRuns:
+                stack.enter_context(directories.lock(config))
+            except directories.DaemonRuns:
                 yield _DaemonsAdmins(Control(config.control_socket))
                 return
             yield stack.enter_context(_opened(config, account))
@@ -101,7 +97,7 @@ def _opened(config: Config, account: privileges.Account) -> Iterator["_StatesAdm
 
 
 async def _start(config: Config) -> Access:
-    return start(config.state_dir, config.settings.services, _NoGate(), config.settings.limits)
+    return start(config.settings.state_dir, config.settings.services, _NoGate(), config.settings.limits)
 
 
 class _StatesAdmins:

@@ -14,6 +14,7 @@ import pytest
 
 from lab.gateway import Gateway
 from lab.process import ended, wait_for
+from safeip.privileges import portal_account
 
 NET_ADMIN = 1 << 12
 ROOT = Path(__file__).parents[2]
@@ -87,13 +88,16 @@ def test_the_gate_imports_nothing_that_speaks_http(gateway):
     assert "libnftables" not in Path(f"/proc/{gateway.portal_pid()}/maps").read_text()
 
 
-def test_state_is_the_portals_and_nobody_elses(gateway):
+def test_state_is_the_portals_and_the_gates_and_nobody_elses(gateway):
     gateway.add_link()
-    owner = gateway.state.stat()
-    assert owner.st_mode & 0o777 == 0o700
-    assert owner.st_uid == int(status(gateway.portal_pid())["Uid"].split()[0])
-    modes = {path.name: path.stat().st_mode & 0o777 for path in gateway.state.rglob("*") if path.is_file()}
-    assert set(modes.values()) == {0o600}, modes
+    portal = int(status(gateway.portal_pid())["Uid"].split()[0])
+    own, theirs = gateway.gate_state.stat(), gateway.state.stat()
+    assert (own.st_mode & 0o777, own.st_uid) == (0o755, 0)
+    assert (theirs.st_mode & 0o777, theirs.st_uid) == (0o700, portal)
+    files = [path for path in gateway.gate_state.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}, files
+    assert {path.stat().st_uid for path in files if path.is_relative_to(gateway.state)} == {portal}
+    assert {path.stat().st_uid for path in files if not path.is_relative_to(gateway.state)} == {0}
     assert (gateway.runtime / "control.sock").stat().st_mode & 0o777 == 0o600
 
 
@@ -259,10 +263,27 @@ def test_state_that_cannot_be_read_is_named_and_kept(stopped, name, content, say
     assert not stopped.stranger.reaches("http://home.test/", timeout=0.5)
 
 
-def test_a_state_directory_of_somebody_elses_is_refused(stopped):
-    stopped.state.mkdir()
-    os.chown(stopped.state, 12345, 12345)
-    assert "chown" in refused(stopped)
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda it: os.chown(it.gate_state, 12345, 12345), "belongs to user 12345, and the gate runs as user 0: chown 0: "),
+        (lambda it: os.chown(it.state, 12345, 12345), "belongs to user 12345, and the portal as "),
+        (lambda it: os.chown(it.state, 0, 0), "belongs to user 0, and the portal as "),
+        (lambda it: it.gate_state.chmod(0o777), "has mode 777 and needs 755: chmod 755 "),
+        (lambda it: it.gate_state.chmod(0o700), "has mode 700 and needs 755: chmod 755 "),
+        (lambda it: it.gate_state.chmod(0o775), "has mode 775 and needs 755: chmod 755 "),
+        (lambda it: it.state.chmod(0o750), "has mode 750 and needs 700: chmod 700 "),
+        (lambda it: (it.state.rename(it.gate_state / "old"), it.state.symlink_to("old")), "is no directory: move it away"),
+        (lambda it: (it.state.rename(it.gate_state / "old"), it.state.write_text("")), "is no directory: move it away"),
+    ],
+)
+def test_a_state_directory_of_somebody_elses_is_refused(stopped, spoil, says):
+    stopped.gate_state.mkdir()
+    stopped.state.mkdir(mode=0o700)
+    account = portal_account()
+    os.chown(stopped.state, account.uid, account.gid)
+    spoil(stopped)
+    assert says in refused(stopped)
 
 
 def test_a_ruleset_that_the_kernel_refuses_is_told_in_nfts_words(stopped):
@@ -311,8 +332,8 @@ def copied(tree: Path) -> Path:
 def test_without_root_the_gate_needs_one_capability_and_the_portal_gets_none(stopped):
     """As a systemd unit has it: a user of its own with ambient CAP_NET_ADMIN (capabilities(7))."""
     tree, user = copied(stopped.directory / "program"), 54321
-    for directory in (stopped.state, stopped.runtime):
-        directory.mkdir(mode=0o700)
+    for directory in (stopped.gate_state, stopped.runtime):
+        directory.mkdir(mode=0o755)
         os.chown(directory, user, user)
     process = stopped.host.start(
         "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all,+net_admin",

@@ -88,7 +88,7 @@ def test_the_smallest_configuration_has_the_defaults_of_the_design() -> None:
     assert settings.registration == "closed"
     assert (settings.session_idle_s, settings.session_lifetime_s) == (12 * 3600, 30 * 86400)
     assert (settings.ban_after, settings.ban_duration_s) == (10, 3600)
-    assert settings.state_dir == config.state_dir
+    assert settings.state_dir == "/var/lib/safeip/portal"
     assert (policy.mode, policy.family, policy.table) == ("table", "inet", "safeip")
     assert policy.max_grants == 100_000
     assert policy.ipv6_prefix == settings.ipv6_prefix == 64
