@@ -1,9 +1,11 @@
 """What the gate refuses, whoever asks: each value of a request against the policy that root wrote."""
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from nft.policy import Policy, ServiceRule
+from nft.spans import Spans
 
 BAN_MAX_S = 30 * 86400
 _HOLDER = re.compile(r"(cli|(person|link|token):[a-z0-9._-]{1,32})", re.ASCII)
@@ -15,10 +17,10 @@ _SPECIAL = (
     "224.0.0.0/4",  # RFC 5771: multicast
     "240.0.0.0/4",  # RFC 1112: reserved, with the broadcast address
 )
-_SPECIAL4 = tuple(IPv4Network(text) for text in _SPECIAL)
+_SPECIAL4 = Spans(IPv4Network(text) for text in _SPECIAL)
 # Only 2000::/3 (RFC 4291) and the unique local fc00::/7 (RFC 4193) are hosts' own: without them
 # remain loopback, unspecified, mapped, translated, link-local, site-local and multicast.
-_HOSTS6 = (IPv6Network("2000::/3"), IPv6Network("fc00::/7"))
+_HOSTS6 = Spans((IPv6Network("2000::/3"), IPv6Network("fc00::/7")))
 
 
 class Refusal(Exception):
@@ -51,52 +53,52 @@ def ban_duration(seconds: int) -> None:
 
 def key(policy: Policy, text: str) -> bytes:
     """The set key of an address in its one canonical spelling, of exactly the configured size."""
+    host, slash, _ = text.partition("/")
     try:
-        if "/" not in text:
-            host = IPv4Address(text)
-            if str(host) == text:
-                return host.packed
-        else:
-            network = IPv6Network(text)
-            scoped = network.network_address.scope_id is not None
-            if str(network) == text and network.prefixlen == policy.ipv6_prefix and not scoped:
-                return network.network_address.packed
-    except ValueError:
-        pass
-    raise Refusal("bad-address", f"{text!r} is neither an IPv4 host nor an IPv6 /{policy.ipv6_prefix}")
+        packed = inet_pton(AF_INET6 if slash else AF_INET, host)
+    except (OSError, ValueError):  # no address; no text that a C function takes
+        packed = b""
+    if not packed or address(policy, packed) != text or key_of_network(policy, packed) != packed:
+        raise Refusal("bad-address", f"{text!r} is neither an IPv4 host nor an IPv6 /{policy.ipv6_prefix}")
+    return packed
 
 
 def open_to(policy: Policy, address_key: bytes) -> None:
     """Refuse what is no single home's own address, and what is trusted anyway."""
-    shown = address(policy, address_key)
-    if len(address_key) == 4:
-        special = any(IPv4Address(address_key) in network for network in _SPECIAL4)
-    else:
-        special = not any(IPv6Address(address_key) in network for network in _HOSTS6)
-    if special:
+    first, last = _span(policy, address_key)
+    if _SPECIAL4.meet(first, last) if len(address_key) == 4 else not _HOSTS6.meet(first, last):
+        shown = address(policy, address_key)
         raise Refusal("special-address", f"{shown} is not the address of a host in the Internet")
     if trusted(policy, address_key):
+        shown = address(policy, address_key)
         raise Refusal("trusted-address", f"{shown} is in a trusted network, which is never closed")
 
 
 def trusted(policy: Policy, address_key: bytes) -> bool:
     """Whether any part of the address is in a trusted network."""
-    asked = ip_network(address(policy, address_key))
-    return any(network.version == asked.version and asked.overlaps(network) for network in policy.trusted)
+    spans = policy.trusted4 if len(address_key) == 4 else policy.trusted6
+    return spans.meet(*_span(policy, address_key))
 
 
 def address(policy: Policy, address_key: bytes) -> str:
     """A set key in its canonical spelling: `203.0.113.7`, `2001:db8:1::/64`."""
-    host = ip_address(address_key)
-    return str(host) if host.version == 4 else f"{host}/{policy.ipv6_prefix}"
+    if len(address_key) == 4:
+        return inet_ntop(AF_INET, address_key)
+    return f"{inet_ntop(AF_INET6, address_key)}/{policy.ipv6_prefix}"
 
 
 def key_of_network(policy: Policy, address_key: bytes) -> bytes:
     """A key without the bits beyond the configured prefix."""
     if len(address_key) == 4:
         return address_key
-    network = IPv6Network((address_key, policy.ipv6_prefix), strict=False)
-    return network.network_address.packed
+    beyond = 128 - policy.ipv6_prefix
+    return (int.from_bytes(address_key, "big") >> beyond << beyond).to_bytes(16, "big")
+
+
+def _span(policy: Policy, address_key: bytes) -> tuple[int, int]:
+    """The first and the last of the addresses that a key stands for."""
+    first = int.from_bytes(address_key, "big")
+    return first, first if len(address_key) == 4 else first + (1 << 128 - policy.ipv6_prefix) - 1
 
 
 def holder(text: str) -> None:

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
+
+from nft.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class ServiceRule:
     existing: Literal["cut", "keep"] = "cut"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """Everything that the gate decides by. Written by root, read once at start.
 
@@ -53,3 +56,13 @@ class Policy:
     max_grants: int = 100_000
     portal_ports: tuple[int, ...] = ()
     portal_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @cached_property
+    def trusted4(self) -> Spans:
+        """The trusted networks of IPv4."""
+        return Spans(network for network in self.trusted if isinstance(network, IPv4Network))
+
+    @cached_property
+    def trusted6(self) -> Spans:
+        """The trusted networks of IPv6."""
+        return Spans(network for network in self.trusted if isinstance(network, IPv6Network))
