@@ -9,10 +9,9 @@ from nft import checks, listing, render
 from nft.book import BANS, Book, Entry
 from nft.listener import Heard, Listener
 from nft.listing import now_ms
-from nft.netlink_sets import NetlinkSets
 from nft.plan import Plan, element, grants
 from nft.policy import Policy
-from nft.rules import Rules
+from nft.rules import Rules, sets_of
 from nft.sets import Add, Change, Element, Flush, KernelError, Remove, Replace, whole
 from nft.wire import Ban, Grant, List, Request, Revoke
 
@@ -34,12 +33,14 @@ class Gate:
         """
         self._policy = policy
         self._book = Book()
-        self._sets = NetlinkSets(policy.family, policy.table)
+        self._sets = sets_of(policy)
+        self._warn = warn
         self._rules = Rules(self._sets, custom, warn)
         self._listener = Listener(policy.family, policy.table, self._sets.port)
         self._names = set(render.service_sets(policy))
         if policy.mode == "table":
             self._names |= set(BANS)
+        self._owed: set[str] = set()  # sets that lack what a repair could not put back
         self._repairs = 0
         self._events: list[Event] = []
 
@@ -58,6 +59,8 @@ class Gate:
         An element that never ends, or ends later than its service allows, gets the service's maximum.
         Takes some seconds for 100,000 grants. Raises KernelError with nft's words.
         """
+        if problems := self._rules.problems(self._policy):
+            raise KernelError(errno.EINVAL, "; ".join(problems))
         now, changes = now_ms(), list[Change]()
         for name in self._names & set(self._rules.present().sets):
             for found in whole(self._sets, name).values():
@@ -141,9 +144,13 @@ class Gate:
                 self._put_right(heard)
             except KernelError as error:
                 more = self._listener.hear()
-                if error.errno != errno.ENOENT or not more:
+                if more and (error.errno == errno.ENOENT or self._policy.mode == "sets"):
+                    heard |= more  # flushed once more in the middle of it
+                elif self._policy.mode == "sets":
+                    self._warn(f"table {self._policy.family} {self._policy.table} does not take the sets: {error}")
+                    return  # it is the admin's, and tried again when they change it
+                else:
                     raise
-                heard |= more  # flushed once more in the middle of it
             else:
                 return
 
@@ -151,16 +158,18 @@ class Gate:
         started = time.monotonic()
         present = self._rules.present()
         lost = set(self._names) if heard.overflow else heard.lost & self._names
-        lost |= self._names - set(present.sets)
+        lost |= self._owed | (self._names - set(present.sets))
         foreign = {name for name, _ in heard.touched} - self._names - render.RECORDS
         broken = heard.structure or heard.overflow or bool(foreign)
         if lost or (broken and self._policy.mode == "table"):
+            self._owed = lost
             self._load(present)
-            self._restore(lost)
+            self._restore(lost - self._rules.unfit)
+            self._owed = set()
             self._repairs += 1
             took_ms = round((time.monotonic() - started) * 1000, 1)
             self._events.append({"event": "repaired", "grants": self._book.grants(), "ms": took_ms})
-        self._take_over([place for place in heard.touched if place[0] in self._names - lost])
+        self._take_over([place for place in heard.touched if place[0] in self._names - lost - self._rules.unfit])
 
     def _load(self, present: render.Present) -> None:
         """Load the rules, and see to it that the listener does not take them for another's."""

@@ -55,9 +55,11 @@ COUNTER_BYTES, COUNTER_PACKETS = 1, 2
 # Table, chain, set and object messages all carry their table's name as attribute 1.
 TABLE = 1
 CHAIN_NAME, SET_NAME = 3, 2
+SET_FLAGS, SET_KEY_TYPE, SET_KEY_LEN = 3, 4, 5
 OBJ_NAME, OBJ_TYPE, OBJ_DATA = 2, 3, 4
 OBJ_COUNTER = 1
 GEN_ID = 1
+BATCH_GENID = 1
 
 _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
@@ -99,9 +101,10 @@ def message(kind: Message, flags: int, family: int, sequence: int, body: bytes) 
     return _raw(SUBSYSTEM << 8 | kind, flags, family, 0, sequence, body)
 
 
-def batch(messages: list[bytes], sequence: int) -> bytes:
-    """A transaction: all of the messages or none."""
-    begin = _raw(BATCH_BEGIN, REQUEST, 0, SUBSYSTEM, sequence, b"")
+def batch(messages: list[bytes], sequence: int, generation: int = 0) -> bytes:
+    """A transaction: all of the messages or none; ERESTART where `generation` is given and the ruleset is of another."""
+    only = attribute(BATCH_GENID, struct.pack(">I", generation)) if generation else b""
+    begin = _raw(BATCH_BEGIN, REQUEST, 0, SUBSYSTEM, sequence, only)
     end = _raw(BATCH_END, REQUEST, 0, SUBSYSTEM, sequence, b"")
     return begin + b"".join(messages) + end
 

@@ -60,8 +60,8 @@ class NetlinkSets:
     """`nft.sets.Sets` of one table over netlink."""
 
     def __init__(self, family: str, table: str) -> None:
+        self.family, self.table = family, table
         self._family = netlink.FAMILIES[family]
-        self._name = table
         self._table = netlink.text(netlink.TABLE, table)
         self._socket = NetlinkSocket()
         # Sockets for dumps, kept: closing one waits, 20 ms and more, for what earlier transactions left
@@ -80,12 +80,12 @@ class NetlinkSets:
         """See nft.sets.Sets.
 
         An element that the kernel's collector is just removing makes a transaction fail with EBUSY, and
-        another program's transaction at the same instant with EAGAIN. Nothing has happened then, so it is
-        tried again, for 100 ms at most.
+        another program's transaction at the same instant with EAGAIN or ERESTART. Nothing has happened then, so
+        it is tried again, for 100 ms at most.
         """
         for _ in range(_TRIES):
             failed = self._transact(changes)
-            if failed not in {errno.EBUSY, errno.EAGAIN}:
+            if failed not in {errno.EBUSY, errno.EAGAIN, errno.ERESTART}:
                 break
             time.sleep(_PAUSE_S)
         if failed:
@@ -112,12 +112,18 @@ class NetlinkSets:
                 for message in part:
                     values = dict(netlink.attributes(message.body))
                     # before Linux 6.5 a dump of chains does not mind the table that it was asked for
-                    if netlink.name(values[netlink.TABLE]) == self._name:
+                    if netlink.name(values[netlink.TABLE]) == self.table:
                         found.append(netlink.name(values[attribute]))
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise
         return found
+
+    def definition(self, set_name: str) -> dict[int, memoryview] | None:
+        """What a set is, by the numbers of enum nft_set_attributes; None where there is none."""
+        for answer in self._ask(Message.GETSET, netlink.text(netlink.SET_NAME, set_name)):
+            return dict(netlink.attributes(answer.body))
+        return None
 
     def counter(self, name: str) -> tuple[int, int]:
         """Packets and bytes of a named counter; 0, 0 where there is none."""
@@ -150,8 +156,8 @@ class NetlinkSets:
         body = self._table + netlink.text(netlink.LIST_SET, set_name) + listed
         return self._message(kind, netlink.REQUEST | flags, body)
 
-    def _transact(self, changes: Sequence[Change]) -> int:
-        """Send one transaction; its error's number, 0 if it took effect."""
+    def _transact(self, changes: Sequence[Change], generation: int = 0) -> int:
+        """Send one transaction; its error's number, 0 if it took effect. `generation`: see netlink.batch."""
         pieces = [
             (kind, set_name, items[start : start + _PER_MESSAGE])
             for kind, set_name, items in steps(changes)
@@ -167,7 +173,7 @@ class NetlinkSets:
             messages.append(self._element_message(kind, set_name, part, flags))
         last = self._sequence
         try:
-            self._socket.socket.send(netlink.batch(messages, 0))
+            self._socket.socket.send(netlink.batch(messages, 0, generation))
         except OSError as error:
             return error.errno or errno.EIO
         failed, acknowledged = 0, False

@@ -30,8 +30,9 @@ class Present:
 
 
 def service_sets(policy: Policy) -> list[str]:
-    """The names of the sets that hold grants."""
-    return [f"{name}{family}" for name in policy.services for family in (4, 6)]
+    """The names of the sets that hold grants; in a table of one family only that family's."""
+    families = {"ip": (4,), "ip6": (6,)}.get(policy.family, (4, 6))
+    return [f"{name}{family}" for name in policy.services for family in families]
 
 
 def script(policy: Policy, present: Present, custom: str | None = None) -> str:
@@ -39,11 +40,12 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
 
     Rules are replaced, elements of sets that stay are not touched, services that went are taken away with
     their sets. `custom` is the path of a file of the admin's rules to include. With no table `present` it
-    makes it. In mode "sets" only the grants' sets are made, in a table that may be the admin's.
+    makes it. In mode "sets" only the grants' sets that are missing are made, in a table that may be the admin's.
     """
     table = f"{policy.family} {policy.table}"
     if policy.mode == "sets":
-        return f"table {table} {{\n{_sets(policy)}}}\n"
+        missing = [name for name in service_sets(policy) if name not in present.sets]
+        return f"table {table} {{\n{_sets(missing)}}}\n" if missing else ""
     gone_chains = sorted(set(present.chains) - BASE_CHAINS - {f"service-{name}" for name in policy.services})
     gone_sets = sorted(set(present.sets) - BASE_SETS - set(service_sets(policy)))
     base = BASE.read_text(encoding="utf-8").replace("table inet safeip {", f"table {table} {{", 1)
@@ -56,7 +58,7 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
             f"flush map {table} ports",
             base,
             f"table {table} {{",
-            _sets(policy),
+            _sets(service_sets(policy)),
             *(_chain(service, policy) for service in policy.services.values()),
             _accepting("trusted", policy.trusted),
             _accepting("proxies", policy.portal_proxies),
@@ -82,10 +84,8 @@ def closed(policy: Policy) -> str:
 
 
 def teardown(policy: Policy) -> str:
-    """One transaction that takes away what `script` made; in mode "sets" it empties the sets."""
+    """One transaction that takes away what `script` made in mode "table"."""
     table = f"{policy.family} {policy.table}"
-    if policy.mode == "sets":
-        return "".join(f"flush set {table} {name}\n" for name in service_sets(policy))
     return f"add table {table}\ndelete table {table}\n"
 
 
@@ -94,11 +94,9 @@ def prefix_mask(bits: int) -> str:
     return str(IPv6Network(f"::/{bits}").netmask)
 
 
-def _sets(policy: Policy) -> str:
+def _sets(names: Sequence[str]) -> str:
     return "".join(
-        f"\tset {name}{family} {{ type {kind}; flags timeout; counter; gc-interval 30s; }}\n"
-        for name in policy.services
-        for family, kind in ((4, "ipv4_addr"), (6, "ipv6_addr"))
+        f"\tset {name} {{ type ipv{name[-1]}_addr; flags timeout; counter; gc-interval 30s; }}\n" for name in names
     )
 
 

@@ -1,16 +1,20 @@
 """The rules of the table: loaded, checked and taken away through libnftables, in one transaction each."""
 
+import contextlib
 import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from nft import render
+from nft.admin_sets import AdminSets
 from nft.bindings import Bindings
 from nft.netlink import Message
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy
-from nft.sets import KernelError
+from nft.sets import KernelError, Remove, whole
+
+_AT_ONCE = 5000  # elements in one transaction
 
 
 class Rules:
@@ -21,19 +25,31 @@ class Rules:
         self._custom = custom
         self._warn = warn
         self._bindings = Bindings()
+        self.unfit: frozenset[str] = frozenset()
 
     def present(self) -> render.Present:
         """What the table holds at this moment."""
         return _present(self._sets)
 
+    def problems(self, policy: Policy) -> list[str]:
+        """What keeps the admin's own sets from holding grants, a sentence each; in mode "table" nothing does."""
+        return list(self._unfit(policy).values())
+
     def load(self, policy: Policy, present: render.Present) -> bool:
         """Make the rules what `policy` says, and leave every element of a set that stays where it is.
+
+        In mode "sets" it makes the sets that are missing; `unfit` are then those that the admin made so that they
+        hold no grants, told aloud when that begins and when it is over.
 
         In doubt closed: if nft refuses the admin's own rules they are left out aloud, and if it refuses the
         rest the table is made anew, aloud too. True says that this was so, and the elements are gone.
 
         Raises KernelError; with ENOENT where somebody changes the table at this very moment.
         """
+        if policy.mode == "sets":
+            self._bindings.load(render.script(policy, present))
+            self._tell_unfit(policy)
+            return False
         custom = _existing(self._custom)
         try:
             self._bindings.load(render.script(policy, present, custom))
@@ -52,20 +68,33 @@ class Rules:
                 error = second
             else:
                 return False
-        if policy.mode == "sets":
-            raise error  # the table is the admin's
         self._warn(f"the table is made anew: {error}")
         self._bindings.load(render.teardown(policy) + render.script(policy, render.Present()))
         return True
 
+    def _unfit(self, policy: Policy) -> dict[str, str]:
+        return self._sets.unfit(render.service_sets(policy)) if isinstance(self._sets, AdminSets) else {}
+
+    def _tell_unfit(self, policy: Policy) -> None:
+        found = self._unfit(policy)
+        for name in found.keys() - self.unfit:
+            self._warn(f"{found[name]}; until then nobody is let in through it")
+        for name in sorted(self.unfit - found.keys()):
+            self._warn(f"set {name} of table {policy.family} {policy.table} holds grants again")
+        self.unfit = frozenset(found)
+
+
+def sets_of(policy: Policy) -> NetlinkSets:
+    """The sets of the policy's table. Raises PermissionError."""
+    return (AdminSets if policy.mode == "sets" else NetlinkSets)(policy.family, policy.table)
+
 
 def check(policy: Policy, custom: str | None = None) -> list[str]:
-    """Try the ruleset in the kernel without changing it: nft's words against it, none if it is good."""
-    sets = NetlinkSets(policy.family, policy.table)
-    present = _present(sets)
-    sets.close()
-    problem = Bindings().check(render.script(policy, present, _existing(custom)))
-    return [] if problem is None else [problem]
+    """Try the ruleset in the kernel without changing it: a sentence for each thing that is against it."""
+    with contextlib.closing(sets_of(policy)) as sets:
+        rules = Rules(sets, custom, print)
+        problem = Bindings().check(render.script(policy, rules.present(), _existing(custom)))
+        return rules.problems(policy) + ([] if problem is None else [problem])
 
 
 def know_connections(policy: Policy) -> None:
@@ -74,16 +103,25 @@ def know_connections(policy: Policy) -> None:
     One that stands and is tracked by the time its service is closed goes on with `existing` "keep"; one of which the kernel
     knows nothing would look like a stranger's. Raises KernelError.
     """
-    sets = NetlinkSets(policy.family, policy.table)
-    present = _present(sets)
-    sets.close()
+    with contextlib.closing(sets_of(policy)) as sets:
+        present = _present(sets)
     if not present.chains:
         Bindings().load(render.script(replace(policy, services={}), present))
 
 
 def down(policy: Policy) -> None:
-    """Take the table away: every protected port is as open as without SafeIP. Raises KernelError."""
-    Bindings().load(render.teardown(policy))
+    """Take the table away: every protected port is as open as without SafeIP. Raises KernelError.
+
+    In mode "sets" every grant is taken out of the admin's sets, so that their ruleset lets nobody in by them.
+    """
+    if policy.mode == "table":
+        Bindings().load(render.teardown(policy))
+        return
+    with contextlib.closing(AdminSets(policy.family, policy.table)) as sets:
+        for name in set(render.service_sets(policy)) & set(_present(sets).sets) - sets.unfit(render.service_sets(policy)).keys():
+            held = list(whole(sets, name))
+            for start in range(0, len(held), _AT_ONCE):
+                sets.commit([Remove(name, key) for key in held[start : start + _AT_ONCE]])
 
 
 def _present(sets: NetlinkSets) -> render.Present:
