@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
-from lab.process import LabError, Process
+from lab.process import PATIENCE, LabError, Process
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def ip(*lines: str, namespace: str | None = None) -> None:
     """Run lines of `ip` in one process, all of them in `namespace` where given. LabError at the first that fails."""
     command = ["ip", *(("-n", namespace) if namespace else ()), "-batch", "-"]
     done = subprocess.run(
-        command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False, timeout=30
+        command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False, timeout=30 * PATIENCE
     )
     if done.returncode != 0:
         raise LabError(f"ip: {done.stderr.strip()}")
@@ -100,7 +100,10 @@ class Namespace:
             return function(*args, **kwargs)
 
     def connect(self, host: str, port: int, timeout: float = 5.0) -> socket.socket:
-        """A TCP connection that leaves from the namespace; `host` is an address, `timeout` in seconds. OSError."""
+        """A TCP connection that leaves from the namespace; `host` is an address. OSError.
+
+        `timeout` in seconds is meant: PATIENCE does not change it, since the kernel sends a lost SYN again after 1 s.
+        """
         with self.entered():
             return socket.create_connection((host, port), timeout)
 
@@ -110,7 +113,8 @@ class Namespace:
         """Run a program in the namespace to its end. With `check`, another exit code than 0 is a LabError."""
         with self.entered():
             done = subprocess.run(
-                command, input=input, capture_output=True, text=True, check=False, timeout=timeout
+                command, input=input, capture_output=True, text=True, check=False,
+                timeout=timeout * PATIENCE,
             )
         if check and done.returncode != 0:
             raise LabError(f"{' '.join(command)}: exit {done.returncode}: {(done.stderr or done.stdout).strip()}")
@@ -177,7 +181,7 @@ def _sweep_once(prefix: str) -> None:
 
 def _pids(name: str) -> list[int]:
     done = subprocess.run(
-        ["ip", "netns", "pids", name], capture_output=True, text=True, check=False, timeout=30
+        ["ip", "netns", "pids", name], capture_output=True, text=True, check=False, timeout=30 * PATIENCE
     )
     return [int(pid) for pid in done.stdout.split() if int(pid) != os.getpid()]
 

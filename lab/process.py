@@ -8,13 +8,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+# how many times longer than on a quick machine everything may take; emulated ones need it
+PATIENCE = float(os.environ.get("LAB_PATIENCE", "1"))
+
 
 class LabError(Exception):
     """The lab could not do what it was asked to; the message says what."""
 
 
 def wait_for(what: str, condition: Callable[[], bool], timeout: float = 10.0, every: float = 0.01) -> float:
-    """Wait until `condition` is true; the seconds that it took. LabError naming `what` after `timeout` seconds."""
+    """Wait until `condition` is true; the seconds that it took. LabError naming `what` after `timeout` seconds.
+
+    Here and elsewhere in the lab a `timeout` is for a quick machine: it is multiplied by PATIENCE.
+    """
+    timeout *= PATIENCE
     begin = time.monotonic()
     while not condition():
         if time.monotonic() - begin > timeout:
@@ -58,9 +65,9 @@ class Process:
     def wait(self, timeout: float = 10.0) -> int:
         """Wait for its end; the exit code. LabError after `timeout` seconds."""
         try:
-            return self._popen.wait(timeout)
+            return self._popen.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired as error:
-            raise LabError(f"process {self.pid} still runs after {timeout:g} s; its log:\n{self.tail()}") from error
+            raise LabError(f"process {self.pid} still runs after {timeout * PATIENCE:g} s; its log:\n{self.tail()}") from error
 
     def signal(self, number: int) -> None:
         """Send a signal to the program itself, not to its children."""
@@ -71,14 +78,14 @@ class Process:
         if self._popen.poll() is None:
             self._popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(timeout)
+                self._popen.wait(timeout * PATIENCE)
         return self.kill()
 
     def kill(self) -> int:
         """SIGKILL to the program and every child of its session. The exit code."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        return self._popen.wait(10)
+        return self._popen.wait(10 * PATIENCE)
 
     def tail(self, lines: int = 20) -> str:
         """The last lines that it wrote."""

@@ -16,7 +16,7 @@ from typing import Literal, Self
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from lab.net import Namespace
-from lab.process import LabError
+from lab.process import PATIENCE, LabError
 
 Family = Literal[4, 6]
 MAX_BODY = 4 * 1024 * 1024
@@ -100,7 +100,7 @@ class Visitor:
         if host in self.names:
             host = self.names[host][0 if family == 4 else 1]
         secure = parts.scheme == "https"
-        connection = self.namespace.connect(host, parts.port or (443 if secure else 80), timeout)
+        connection = self.namespace.connect(host, parts.port or (443 if secure else 80), timeout * PATIENCE)
         # as every browser does; without it a form's body waits for the receiver's delayed acknowledgement
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not secure:

@@ -1,0 +1,1 @@
+"""The whole product on Debian's own kernels, in emulated machines."""
