@@ -6,7 +6,8 @@ What keeps them and asks for too much is refused with an answer (nft.checks).
 """
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 LINE = 64 * 1024
@@ -73,13 +74,6 @@ class Watch:
 
 
 Request = Grant | Revoke | List | Ban | Watch
-_VERBS: dict[str, type[Request]] = {
-    "grant": Grant,
-    "revoke": Revoke,
-    "list": List,
-    "ban": Ban,
-    "watch": Watch,
-}
 
 
 class Reader:
@@ -101,19 +95,19 @@ def parse(line: bytes) -> Request:
     if len(line) >= LINE:
         raise ProtocolError(f"a line of more than {LINE} bytes")
     try:
-        message = json.loads(line)
+        message = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not JSON: {error}") from None
     if not isinstance(message, dict):
         raise ProtocolError("not a JSON object")
     verb = message.pop("verb", None)
-    kind = _VERBS.get(verb) if isinstance(verb, str) else None
-    if kind is None:
+    if not isinstance(verb, str) or verb not in _VERBS:
         raise ProtocolError("no such verb")
-    if message.keys() != {field.name for field in fields(kind)}:
+    kind, keys = _VERBS[verb]
+    if message.keys() != keys.keys():
         raise ProtocolError(f"{verb}: keys that do not belong there, or missing ones")
-    for key, value in message.items():
-        if not _fits(kind, key, value):
+    for key, fits in keys.items():
+        if not fits(message[key]):
             raise ProtocolError(f"{verb}: {key} is not of its type")
     request = kind(**message)
     if isinstance(request, Revoke):
@@ -123,31 +117,18 @@ def parse(line: bytes) -> Request:
 
 def encode(answer: dict[str, Any]) -> bytes:
     """One line to the portal."""
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return _json(answer).encode() + b"\n"
 
 
-def _fits(kind: type[Request], key: str, value: object) -> bool:
-    match key:
-        case "id" | "duration_s":
-            return _is_number(value)
-        case "addresses":
-            return value is None or _is_number(value, 1)
-        case "services":
-            return (
-                isinstance(value, dict)
-                and 0 < len(value) <= _SERVICES
-                and all(_is_text(name) and _is_number(seconds) for name, seconds in value.items())
-            )
-        case "everything":
-            return isinstance(value, bool)
-        case "of":
-            return value in ("grants", "blocked", "banned", "status")
-        case _:
-            return _is_text(value) or (value is None and kind in (Revoke, List))
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def _is_number(value: object, least: int = 0) -> bool:
-    return type(value) is int and least <= value < _NUMBER
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < _NUMBER
+
+
+def _is_count(value: object) -> bool:
+    return value is None or (_is_number(value) and value != 0)
 
 
 def _is_text(value: object) -> bool:
@@ -158,6 +139,47 @@ def _is_text(value: object) -> bool:
     except UnicodeEncodeError:  # a lone surrogate
         return False
     return True
+
+
+def _is_choice(value: object) -> bool:
+    return value is None or _is_text(value)
+
+
+def _is_services(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and 0 < len(value) <= _SERVICES
+        and all(_is_text(name) and _is_number(seconds) for name, seconds in value.items())
+    )
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_listed(value: object) -> bool:
+    return value in ("grants", "blocked", "banned", "status")
+
+
+_CHOSEN = {"service": _is_choice, "address": _is_choice, "holder": _is_choice}
+_VERBS: Mapping[str, tuple[type[Request], Mapping[str, Callable[[object], bool]]]] = {
+    "grant": (
+        Grant,
+        {
+            "id": _is_number,
+            "services": _is_services,
+            "address": _is_text,
+            "holder": _is_text,
+            "note": _is_text,
+            "addresses": _is_count,
+        },
+    ),
+    "revoke": (Revoke, {"id": _is_number, **_CHOSEN, "everything": _is_flag}),
+    "list": (List, {"id": _is_number, "of": _is_listed, **_CHOSEN}),
+    "ban": (Ban, {"id": _is_number, "address": _is_text, "duration_s": _is_number}),
+    "watch": (Watch, {"id": _is_number}),
+}
+"""The verbs, and what each of their keys holds."""
 
 
 def _check_revoke(request: Revoke) -> None:
