@@ -34,21 +34,31 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
-class Add:
-    """Puts an element that the set does not hold yet. On one that is there the result is not promised."""
+class Put:
+    """An element that is to be in its set."""
 
     element: Element
 
+    @property
+    def set(self) -> str:
+        """The name of the set that changes."""
+        return self.element.set
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+
+class Add(Put):
+    """Puts an element that the set does not hold yet. On one that is there the result is not promised."""
+
+    __slots__ = ()
+
+
+class Replace(Put):
     """Puts an element whether or not the set holds one with its key.
 
     Before Linux 6.12 a second add does not refresh a timeout, on later ones not with the same timeout, and
     a delete of an absent element fails: so this is add, delete, add. No packet sees the steps between.
     """
 
-    element: Element
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
