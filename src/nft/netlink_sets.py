@@ -165,23 +165,24 @@ class NetlinkSets:
         ]
         if not pieces:
             return 0
-        messages = []
-        for number, (kind, set_name, part) in enumerate(pieces, 1):
-            flags = netlink.CREATE if kind == Message.NEWSETELEM else 0
-            if number == len(pieces):  # an error of any other is told all the same
-                flags |= netlink.ACK
-            messages.append(self._element_message(kind, set_name, part, flags))
-        last = self._sequence
+        messages = [
+            self._element_message(kind, set_name, part, netlink.CREATE if kind == Message.NEWSETELEM else 0)
+            for kind, set_name, part in pieces[:-1]
+        ]
+        kind, set_name, part = pieces[-1]  # an error of any other is told without being asked for
+        flags = netlink.ACK | netlink.CREATE if kind == Message.NEWSETELEM else netlink.ACK
+        messages.append(self._element_message(kind, set_name, part, flags))
         try:
             self._socket.socket.send(netlink.batch(messages, 0, generation))
         except OSError as error:
             return error.errno or errno.EIO
-        failed, acknowledged = 0, False
+        failed = 0
         for answer in self._socket.answers():
             if answer.kind == netlink.NLMSG_ERROR:
                 failed = failed or answer.error
-                acknowledged = acknowledged or answer.sequence == last
-        return failed if failed or acknowledged else errno.EIO
+                if answer.sequence == self._sequence and not failed:
+                    return 0  # errors come in the order of the messages: nothing follows
+        return failed or errno.EIO
 
     def _read(self, keys: list[tuple[str, bytes]]) -> list[Element | None]:
         requests, places = [], {}
