@@ -20,18 +20,25 @@ from e2e.machine import Machine, MachineError
 from e2e.tests import gate_tests
 
 LOGS = CACHE / "logs"
-PATIENCE = 20  # emulation is 10 to 30 times slower than the machine that it runs on
+PATIENCE = 10  # emulation is 10 to 30 times slower than the machine that it runs on
 TIMEOUT_S = 75 * 60
 SILENCE_S = 15 * 60  # one test is quicker than that, even in emulation
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What the tests ran on."""
+
+    kernel: str
+    nft: str = ""
+    python: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
     """How the tests went on one kernel; `problem` says why there is less to tell."""
 
-    kernel: str
-    nft: str
-    python: str
+    versions: Versions
     passed: int
     failed: int
     skipped: int
@@ -63,7 +70,7 @@ def here(tests: Sequence[str], directory: Path) -> Result:
         except subprocess.TimeoutExpired:
             problem = f"the tests still ran after {TIMEOUT_S} s"
     nft = subprocess.run(["nft", "--version"], capture_output=True, text=True, check=True).stdout
-    versions = [platform.release(), nft.split()[1].removeprefix("v"), platform.python_version()]
+    versions = Versions(platform.release(), nft.split()[1].removeprefix("v"), platform.python_version())
     results = report.read_text("utf-8") if report.exists() else ""
     return _result(versions, results, begin, problem, log)
 
@@ -82,8 +89,8 @@ def emulated(release: Release, tests: Sequence[str] | None, directory: Path) -> 
     except (SetupError, MachineError) as error:
         problem = str(error)
     text = line.read_text("utf-8", "replace") if line.exists() else ""
-    *versions, results = [*text.split("\n", 3), "", "", "", ""][:4]
-    return _result([versions[0] or release.name, *versions[1:]], results, begin, problem, log)
+    found, mark, results = text.partition("<?xml")
+    return _result(Versions(*found.split("\n")[:3]), mark + results, begin, problem, log)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -106,14 +113,14 @@ def main(arguments: Sequence[str]) -> int:
             results = list(pool.map(lambda run: run(given.tests, directory), chosen))
     for result in results:
         for failure in result.failures:
-            print(f"FAILED on {result.kernel}: {failure}")
+            print(f"FAILED on {result.versions.kernel}: {failure}")
         if result.problem:
-            print(f"FAILED on {result.kernel}: {result.problem}")
+            print(f"FAILED on {result.versions.kernel}: {result.problem}")
     print(_table(results))
     return 0 if all(result.good for result in results) else 1
 
 
-def _result(versions: Sequence[str], results: str, begin: float, problem: str | None, log: Path) -> Result:
+def _result(versions: Versions, results: str, begin: float, problem: str | None, log: Path) -> Result:
     """Read pytest's report (JUnit's XML); a log is kept where something failed."""
     passed, skipped, failures = 0, 0, []
     try:
@@ -131,18 +138,21 @@ def _result(versions: Sequence[str], results: str, begin: float, problem: str | 
             else:
                 passed += 1
     minutes = (time.monotonic() - begin) / 60
-    result = Result(*versions, passed, len(failures), skipped, minutes, failures, problem)
+    result = Result(versions, passed, len(failures), skipped, minutes, failures, problem)
     if result.good:
         log.unlink(missing_ok=True)
     else:
-        print(f"The log of {result.kernel} is {log}", flush=True)
+        print(f"The log of Linux {versions.kernel} is {log}", flush=True)
     return result
 
 
 def _table(results: Sequence[Result]) -> str:
-    rows = [("kernel", "nft", "Python", "passed", "failed", "skipped", "minutes")]
+    rows: list[tuple[str, ...]] = [("kernel", "nft", "Python", "passed", "failed", "skipped", "minutes")]
     rows += [
-        (one.kernel, one.nft, one.python, str(one.passed), str(one.failed), str(one.skipped), f"{one.minutes:.1f}")
+        (
+            one.versions.kernel, one.versions.nft, one.versions.python,
+            str(one.passed), str(one.failed), str(one.skipped), f"{one.minutes:.1f}",
+        )
         for one in results
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
