@@ -69,7 +69,7 @@ class Book:
 
     def grants(self) -> int:
         """How many entries are no bans."""
-        return self._size - self.count(*BANS)
+        return self._size - len(self._sets.get(BANS[0], ())) - len(self._sets.get(BANS[1], ()))
 
     def __iter__(self) -> Iterator[Entry]:
         for entries in self._sets.values():

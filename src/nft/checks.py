@@ -64,20 +64,19 @@ def key(policy: Policy, text: str) -> bytes:
 
 
 def open_to(policy: Policy, address_key: bytes) -> None:
-    """Refuse what is no single home's own address, and what is trusted anyway."""
-    first, last = _span(policy, address_key)
-    if _SPECIAL4.meet(first, last) if len(address_key) == 4 else not _HOSTS6.meet(first, last):
+    """Refuse what is no single home's own address, and what is trusted anyway, also in part."""
+    first = last = int.from_bytes(address_key, "big")
+    if len(address_key) == 4:
+        special, trusted = _SPECIAL4.meet(first, last), policy.trusted4
+    else:
+        last += (1 << 128 - policy.ipv6_prefix) - 1
+        special, trusted = not _HOSTS6.meet(first, last), policy.trusted6
+    if special:
         shown = address(policy, address_key)
         raise Refusal("special-address", f"{shown} is not the address of a host in the Internet")
-    if trusted(policy, address_key):
+    if trusted.meet(first, last):
         shown = address(policy, address_key)
         raise Refusal("trusted-address", f"{shown} is in a trusted network, which is never closed")
-
-
-def trusted(policy: Policy, address_key: bytes) -> bool:
-    """Whether any part of the address is in a trusted network."""
-    spans = policy.trusted4 if len(address_key) == 4 else policy.trusted6
-    return spans.meet(*_span(policy, address_key))
 
 
 def address(policy: Policy, address_key: bytes) -> str:
@@ -93,12 +92,6 @@ def key_of_network(policy: Policy, address_key: bytes) -> bytes:
         return address_key
     beyond = 128 - policy.ipv6_prefix
     return (int.from_bytes(address_key, "big") >> beyond << beyond).to_bytes(16, "big")
-
-
-def _span(policy: Policy, address_key: bytes) -> tuple[int, int]:
-    """The first and the last of the addresses that a key stands for."""
-    first = int.from_bytes(address_key, "big")
-    return first, first if len(address_key) == 4 else first + (1 << 128 - policy.ipv6_prefix) - 1
 
 
 def holder(text: str) -> None:
