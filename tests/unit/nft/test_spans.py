@@ -14,8 +14,7 @@ def trusted(policy: Policy, key: bytes) -> bool:
     try:
         checks.open_to(policy, key)
     except Refusal as refusal:
-        assert refusal.code == "trusted-address"
-        return True
+        return refusal.code == "trusted-address"
     return False
 
 
