@@ -1,0 +1,130 @@
+"""What was open when the record was last true: `grants.jsonl` read with suspicion, held against the policy of today."""
+
+import errno
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+from nft import checks, stamps
+from nft.book import BANS, Entry
+from nft.policy import Policy
+from nft.stamps import Clock
+
+LARGEST = 256 * 1024 * 1024
+"""Bytes of a record. 100,000 grants take 20 MB, and it is rewritten at twice what it must hold."""
+
+
+class RecordError(Exception):
+    """A record that cannot be taken: the file, the `place` in it ("line 7", or ""), and what is wrong."""
+
+    def __init__(self, file: Path, place: str, message: str) -> None:
+        super().__init__(": ".join(part for part in (str(file), place, message) if part))
+        self.file = file
+        self.place = place
+        self.message = message
+
+
+def read(path: Path, policy: Policy, clock: Clock) -> list[Entry]:
+    """What is to be open now, in the order in which it was put; [] where there is no file. Raises RecordError.
+
+    `end_ms` is on the monotonic clock of `clock`. What has ended is left out, and what the policy does not
+    allow; what lasts too long is cut. So is a torn last line, as a power cut leaves it.
+    """
+    data = _load(path)
+    if data is None:
+        return []
+    lines = data[: data.rfind(b"\n") + 1].split(b"\n")
+    try:
+        stamp = stamps.parse(lines[0])
+    except ValueError as error:
+        raise RecordError(path, "line 1", str(error)) from None
+    found: dict[tuple[str, bytes], Entry] = {}
+    for number, line in enumerate(lines[1:-1], 2):
+        try:
+            _apply(found, line, policy)
+        except ValueError as error:
+            raise RecordError(path, f"line {number}", str(error)) from None
+    allowed = (
+        _cut(entry, policy, stamp.end_ms(entry.end_ms, clock) - clock.monotonic_ms, clock)
+        for entry in found.values()
+    )
+    grants, bans = 0, 0
+    entries = []
+    for entry in allowed:
+        if entry is None:
+            continue
+        if entry.set in BANS:
+            bans += 1
+        else:
+            grants += 1
+        if max(grants, bans) <= policy.max_grants:
+            entries.append(entry)
+    return entries
+
+
+def _apply(found: dict[tuple[str, bytes], Entry], line: bytes, policy: Policy) -> None:
+    """One line on top of those before. Raises ValueError where it is none."""
+    fields = stamps.fields_of(line)
+    put = "put" in fields
+    set_name, address = stamps.text(fields, "put" if put else "taken"), stamps.text(fields, "address")
+    holder, note = (stamps.text(fields, "holder"), stamps.text(fields, "note")) if put else ("", "")
+    end_ms = stamps.number(fields, "end_ms") if put else 0
+    timeout_ms = stamps.number(fields, "timeout_ms") if put else 0
+    try:
+        key = checks.key(policy, address)
+    except checks.Refusal:
+        return  # of a time when another prefix was configured
+    found.pop((set_name, key), None)
+    if put and _allowed(policy, set_name, key, holder, note):
+        found[set_name, key] = Entry(set_name, key, holder, note, end_ms, timeout_ms)
+
+
+def _allowed(policy: Policy, set_name: str, key: bytes, holder: str, note: str) -> bool:
+    try:
+        if set_name not in BANS:
+            checks.service(policy, set_name[:-1])
+        elif policy.mode != "table":
+            return False
+        checks.open_to(policy, key)
+        checks.holder(holder)
+        checks.note(note)
+    except (checks.Refusal, UnicodeEncodeError):  # half a surrogate pair, which JSON can spell
+        return False
+    return set_name[-1] == ("4" if len(key) == 4 else "6")
+
+
+def _cut(entry: Entry, policy: Policy, left_ms: int, clock: Clock) -> Entry | None:
+    """An entry with no more time than it had left and than it may have; None: it has ended."""
+    rule = policy.services.get(entry.set[:-1])
+    most_ms = 1000 * (rule.max_duration_s if rule and entry.set not in BANS else checks.BAN_MAX_S)
+    timeout_ms = min(entry.timeout_ms, most_ms)
+    left_ms = min(left_ms, timeout_ms)
+    return replace(entry, end_ms=clock.monotonic_ms + left_ms, timeout_ms=timeout_ms) if left_ms > 0 else None
+
+
+def _load(path: Path) -> bytes | None:
+    """The whole file; None where there is none. Raises RecordError."""
+    try:
+        # O_NONBLOCK: a planted fifo must not hang the start.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        why = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened ({error.strerror})"
+        raise RecordError(path, "", why) from None
+    with os.fdopen(fd, "rb") as file:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode):
+            raise RecordError(path, "", "is not a regular file")
+        if about.st_uid not in {0, os.geteuid()}:
+            raise RecordError(
+                path, "", f"belongs to user {about.st_uid}; it must be user {os.geteuid()}'s or root's"
+            )
+        try:
+            data = file.read(LARGEST + 1)
+        except OSError as error:
+            raise RecordError(path, "", f"cannot be read ({error.strerror})") from None
+    if len(data) > LARGEST:
+        raise RecordError(path, "", f"is larger than {LARGEST} bytes")
+    return data
