@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 BANS = ("banned4", "banned6")
 """The sets that hold bans; every other holds grants."""
@@ -72,8 +73,7 @@ class Book:
         return self._size - len(self._sets.get(BANS[0], ())) - len(self._sets.get(BANS[1], ()))
 
     def __iter__(self) -> Iterator[Entry]:
-        for entries in self._sets.values():
-            yield from entries.values()
+        return chain.from_iterable(entries.values() for entries in self._sets.values())
 
     def of_set(self, set_name: str) -> list[Entry]:
         """The entries of a set."""

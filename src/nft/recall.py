@@ -3,7 +3,6 @@
 import errno
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 from nft import checks, stamps
@@ -13,6 +12,9 @@ from nft.stamps import Clock
 
 LARGEST = 256 * 1024 * 1024
 """Bytes of a record. 100,000 grants take 20 MB, and it is rewritten at twice what it must hold."""
+
+
+_Written = tuple[str, str, int, int]  # holder, note, end_ms, timeout_ms
 
 
 class RecordError(Exception):
@@ -29,7 +31,8 @@ def read(path: Path, policy: Policy, clock: Clock) -> list[Entry]:
     """What is to be open now, in the order in which it was put; [] where there is no file. Raises RecordError.
 
     `end_ms` is on the monotonic clock of `clock`. What has ended is left out, and what the policy does not
-    allow; what lasts too long is cut. So is a torn last line, as a power cut leaves it.
+    allow; what lasts too long is cut. A torn last line, as a power cut leaves it, counts for nothing.
+    Takes a second or two for 100,000.
     """
     data = _load(path)
     if data is None:
@@ -39,45 +42,43 @@ def read(path: Path, policy: Policy, clock: Clock) -> list[Entry]:
         stamp = stamps.parse(lines[0])
     except ValueError as error:
         raise RecordError(path, "line 1", str(error)) from None
-    found: dict[tuple[str, bytes], Entry] = {}
+    written: dict[tuple[str, bytes], _Written] = {}
     for number, line in enumerate(lines[1:-1], 2):
         try:
-            _apply(found, line, policy)
+            _apply(written, line, policy)
         except ValueError as error:
             raise RecordError(path, f"line {number}", str(error)) from None
-    allowed = (
-        _cut(entry, policy, stamp.end_ms(entry.end_ms, clock) - clock.monotonic_ms, clock)
-        for entry in found.values()
-    )
-    grants, bans = 0, 0
+    room = {True: policy.max_grants, False: policy.max_grants}  # bans, grants
     entries = []
-    for entry in allowed:
-        if entry is None:
+    for (set_name, key), (holder, note, end_ms, timeout_ms) in written.items():
+        ban = set_name in BANS
+        if not room[ban] or not _allowed(policy, set_name, key, holder, note):
             continue
-        if entry.set in BANS:
-            bans += 1
-        else:
-            grants += 1
-        if max(grants, bans) <= policy.max_grants:
-            entries.append(entry)
+        longest_s = checks.BAN_MAX_S if ban else policy.services[set_name[:-1]].max_duration_s
+        whole_ms = min(timeout_ms, longest_s * 1000)
+        left_ms = min(stamp.end_ms(end_ms, clock) - clock.monotonic_ms, whole_ms)
+        if left_ms > 0:
+            entries.append(Entry(set_name, key, holder, note, clock.monotonic_ms + left_ms, whole_ms))
+            room[ban] -= 1
     return entries
 
 
-def _apply(found: dict[tuple[str, bytes], Entry], line: bytes, policy: Policy) -> None:
+def _apply(written: dict[tuple[str, bytes], _Written], line: bytes, policy: Policy) -> None:
     """One line on top of those before. Raises ValueError where it is none."""
     fields = stamps.fields_of(line)
     put = "put" in fields
     set_name, address = stamps.text(fields, "put" if put else "taken"), stamps.text(fields, "address")
-    holder, note = (stamps.text(fields, "holder"), stamps.text(fields, "note")) if put else ("", "")
-    end_ms = stamps.number(fields, "end_ms") if put else 0
-    timeout_ms = stamps.number(fields, "timeout_ms") if put else 0
+    entry = None
+    if put:
+        holder, note = stamps.text(fields, "holder"), stamps.text(fields, "note")
+        entry = holder, note, stamps.number(fields, "end_ms"), stamps.number(fields, "timeout_ms")
     try:
         key = checks.key(policy, address)
     except checks.Refusal:
-        return  # of a time when another prefix was configured
-    found.pop((set_name, key), None)
-    if put and _allowed(policy, set_name, key, holder, note):
-        found[set_name, key] = Entry(set_name, key, holder, note, end_ms, timeout_ms)
+        return  # written when another prefix was configured
+    written.pop((set_name, key), None)  # what is put again is the newest
+    if entry is not None:
+        written[set_name, key] = entry
 
 
 def _allowed(policy: Policy, set_name: str, key: bytes, holder: str, note: str) -> bool:
@@ -92,15 +93,6 @@ def _allowed(policy: Policy, set_name: str, key: bytes, holder: str, note: str) 
     except (checks.Refusal, UnicodeEncodeError):  # half a surrogate pair, which JSON can spell
         return False
     return set_name[-1] == ("4" if len(key) == 4 else "6")
-
-
-def _cut(entry: Entry, policy: Policy, left_ms: int, clock: Clock) -> Entry | None:
-    """An entry with no more time than it had left and than it may have; None: it has ended."""
-    rule = policy.services.get(entry.set[:-1])
-    most_ms = 1000 * (rule.max_duration_s if rule and entry.set not in BANS else checks.BAN_MAX_S)
-    timeout_ms = min(entry.timeout_ms, most_ms)
-    left_ms = min(left_ms, timeout_ms)
-    return replace(entry, end_ms=clock.monotonic_ms + left_ms, timeout_ms=timeout_ms) if left_ms > 0 else None
 
 
 def _load(path: Path) -> bytes | None:

@@ -8,7 +8,6 @@ from json import JSONEncoder
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_ntop
 
-from nft import stamps
 from nft.book import Book, Entry
 from nft.disk import Append, Begin, Disk, Finish, GiveUp, More, Over
 from nft.recall import RecordError, read
@@ -29,7 +28,7 @@ _FEW = 50  # lines between two looks at the clock
 _LOOK_S = 0.05  # between two looks at what the disk has done
 _PATIENCE_S = 10.0
 
-_encode = JSONEncoder(ensure_ascii=False).encode
+_quoted = JSONEncoder(ensure_ascii=False).encode
 
 Change = tuple[str, bytes, Entry | None]
 
@@ -193,19 +192,12 @@ class Record:
         for set_name, key, entry in changes:
             address = inet_ntop(AF_INET, key) if len(key) == 4 else inet_ntop(AF_INET6, key) + self._suffix
             if entry is None:
-                lines.append(_encode({"taken": set_name, "address": address}))
-            else:
-                lines.append(
-                    _encode(
-                        {
-                            "put": set_name,
-                            "address": address,
-                            "holder": entry.holder,
-                            "note": entry.note,
-                            "until": stamps.iso(entry.end_ms + ahead_ms),
-                            "end_ms": entry.end_ms,
-                            "timeout_ms": entry.timeout_ms,
-                        }
-                    )
-                )
-        return "".join(f"{line}\n" for line in lines).encode()
+                lines.append(f'{{"taken": "{set_name}", "address": "{address}"}}\n')
+                continue
+            until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((entry.end_ms + ahead_ms) // 1000))
+            lines.append(  # a third of the time that json takes for the whole
+                f'{{"put": "{set_name}", "address": "{address}", "holder": {_quoted(entry.holder)}, '
+                f'"note": {_quoted(entry.note)}, "until": "{until}", '
+                f'"end_ms": {entry.end_ms}, "timeout_ms": {entry.timeout_ms}}}\n'
+            )
+        return "".join(lines).encode()
