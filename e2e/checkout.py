@@ -1,8 +1,15 @@
 """The checkout as it is now, committed or not, as an archive that a machine reads from a disk."""
 
+import contextlib
+import os
+import shutil
 import subprocess
 import tarfile
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from e2e.debian import CACHE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,3 +34,13 @@ def _rootly(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
     return entry
+
+
+@contextlib.contextmanager
+def working_directory() -> Iterator[Path]:
+    """A directory for one run. Those of runs that were killed go when the next one begins."""
+    for old in CACHE.glob("run-*"):
+        if not Path("/proc", old.name.split("-")[1]).exists():
+            shutil.rmtree(old)
+    with tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=CACHE) as name:
+        yield Path(name)

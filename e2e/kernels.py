@@ -5,7 +5,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
@@ -13,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.checkout import pack, unpack
+from e2e.checkout import pack, unpack, working_directory
 from e2e.debian import BOOKWORM, CACHE, TRIXIE, Release, SetupError
 from e2e.image import image
 from e2e.machine import Machine, MachineError
+from e2e.table import aligned
 from e2e.tests import gate_tests
 
 LOGS = CACHE / "logs"
@@ -105,8 +105,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("tests", nargs="*", help="only these files or tests")
     given = parser.parse_args(arguments)
     LOGS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="run-", dir=CACHE) as name:
-        directory = Path(name)
+    with working_directory() as directory:
         pack(directory / "checkout.tar")
         chosen = [run for key, run in runs.items() if not given.on or key in given.on]
         with ThreadPoolExecutor(len(chosen)) as pool:
@@ -125,7 +124,7 @@ def _result(versions: Versions, results: str, begin: float, problem: str | None,
     passed, skipped, failures = 0, 0, []
     try:
         # a machine's last words may be followed by what its serial line still held
-        suites = ET.fromstring(results[: results.rindex(">") + 1])  # noqa: S314 (our own machine wrote it)
+        suites = ET.fromstring(results[: results.rindex(">") + 1])
     except (ValueError, ET.ParseError):
         problem = problem or "there is no report of the tests"
     else:
@@ -155,9 +154,7 @@ def _table(results: Sequence[Result]) -> str:
         )
         for one in results
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, tuple("-" * width for width in widths))
-    return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
+    return aligned(rows)
 
 
 if __name__ == "__main__":
