@@ -1,5 +1,6 @@
 """The gate's rules as text: the base ruleset with the configured services in it. Pure; nothing is run here."""
 
+import functools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
@@ -48,7 +49,7 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
         return f"table {table} {{\n{_sets(missing)}}}\n" if missing else ""
     gone_chains = sorted(set(present.chains) - BASE_CHAINS - {f"service-{name}" for name in policy.services})
     gone_sets = sorted(set(present.sets) - BASE_SETS - set(service_sets(policy)))
-    base = BASE.read_text(encoding="utf-8").replace("table inet safeip {", f"table {table} {{", 1)
+    base = _base().replace("table inet safeip {", f"table {table} {{", 1)
     base = base.replace(prefix_mask(64), prefix_mask(policy.ipv6_prefix))
     return "\n".join(
         [
@@ -138,3 +139,9 @@ def _ports(policy: Policy) -> str:
         f"\tmap ports {{ type inet_proto . inet_service : verdict;{elements} }}\n"
         f"\tchain ranges {{\n{''.join(ranges)}\t}}"
     )
+
+
+@functools.cache
+def _base() -> str:
+    """Read once: after its start the gate has no way to the file any more (safeip.cell)."""
+    return BASE.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -43,12 +44,14 @@ async def serve(
     ready: Callable[[], None],
     *,
     owner: int | None = None,
+    enter_cell: Callable[[], None] | None = None,
 ) -> int:
     """Serve the public pages on `listeners` and the API on `control` until SIGTERM, SIGINT or the gate's end.
 
     The sockets are bound by the caller and belong to this function from now on. `ready` is called once
     everything answers. `owner` is the uid of the gate, which may use the control socket beside root and
-    the portal's own uid.
+    the portal's own uid. `enter_cell` is called once no program needs to be run any more, before anything is
+    heard from outside and before the first thread.
 
     Returns the exit code: 0 after a signal; 1 where something at start could not be taken, where what was
     left could not be written, or where the gate went away, with one line on standard error.
@@ -63,8 +66,11 @@ async def serve(
             stack.push_async_callback(access.close)
             pages = Pages(_ROOT, secure=is_secure(settings))
             site = make_site(settings, access, gate, pages)
+            tls = server_context(settings)
+            if enter_cell is not None:
+                enter_cell()
             await gate.watch(EventKeeper(access.history))
-            await stack.enter_async_context(_listening(site, listeners, control, ControlPeers(owner)))
+            await stack.enter_async_context(_listening(site, tls, listeners, control, ControlPeers(owner)))
             ready()
             gate.closed.add_done_callback(lambda closed: _end(stop, closed.result()))
             if gone := await stop:
@@ -90,10 +96,13 @@ def _end(stop: asyncio.Future[str], why: str) -> None:
 
 @contextlib.asynccontextmanager
 async def _listening(
-    site: Site, listeners: Sequence[socket.socket], control: socket.socket, peers: ControlPeers
+    site: Site,
+    tls: ssl.SSLContext | None,
+    listeners: Sequence[socket.socket],
+    control: socket.socket,
+    peers: ControlPeers,
 ) -> AsyncIterator[None]:
     """Both applications, answering; on the way out they finish what they answer, within _END_WITHIN_S."""
-    tls = server_context(site.settings)
     public = web.AppRunner(public_door(site).app)
     private = web.AppRunner(control_app(site, peers), access_log=None, logger=http_logger(), auto_decompress=False)
     runners = (public, private)

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from portal.serve import serve
-from safeip import privileges
+from safeip import cell_portal, privileges
 
 _CONNECTIONS = 4096  # at 39 KiB each
 
@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
             socket.socket(fileno=control),
             tell_ready,
             owner=owner,
+            enter_cell=lambda: cell_portal.enter(chosen),
         )
     )
 
