@@ -52,23 +52,48 @@ def give_up(account: Account) -> None:
 
     Raises OSError where a step fails; the child must end then.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getppid()
     if os.geteuid() == 0:
-        number = 0
-        while libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
-            number += 1  # ends with EINVAL beyond the kernel's last capability
+        _bound(set())
         os.setgroups([])
         os.setresgid(account.gid, account.gid, account.gid)
         os.setresuid(account.uid, account.uid, account.uid)
-    _call(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _call(libc.capset(header, (ctypes.c_uint32 * 6)()))
-    _call(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _keep(0)
     # after the change of user, which would clear it
-    _call(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    _call(_libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     if os.getppid() != parent:
         raise ProcessLookupError("the gate ended while the portal was started")
+
+
+def keep(number: int, portal: Account) -> None:
+    """In the gate: keep one capability and no way to another, for good. For a process with one thread. Raises OSError."""
+    if os.geteuid() == 0:
+        _bound({number})
+        # kill(2): root without capabilities may signal whoever has its real user, so that the portal still ends
+        # when the gate says so, and when the gate dies
+        os.setresuid(portal.uid, -1, -1)
+    _keep(1 << number)
+
+
+def _bound(kept: set[int]) -> None:
+    """Bar this process and its children from all other capabilities; who has not the right to has no_new_privs alone."""
+    libc = _libc()
+    number = 0
+    while number in kept or libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
+        number += 1  # ends with EINVAL beyond the kernel's last capability
+
+
+def _keep(capabilities: int) -> None:
+    libc = _libc()
+    _call(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    effective = permitted = capabilities
+    _call(libc.capset(header, (ctypes.c_uint32 * 6)(effective, permitted, 0)))
+    _call(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
