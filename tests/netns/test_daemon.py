@@ -343,7 +343,7 @@ def test_without_root_the_gate_needs_one_capability_and_the_portal_gets_none(sto
     wait_for("the daemon's start", lambda: process.poll() is not None or stopped.healthy(), 20)
     assert process.poll() is None, process.tail()
     gate = status(process.pid)
-    assert int(gate["CapEff"], 16) == int(gate["CapAmb"], 16) == NET_ADMIN
+    assert int(gate["CapEff"], 16) == int(gate["CapBnd"], 16) == NET_ADMIN
     [portal] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     theirs = status(int(portal))
     assert {theirs[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
