@@ -5,6 +5,7 @@ Headers and attribute headers are in the host's byte order, nf_tables' own numbe
 """
 
 import struct
+import sys
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Message(IntEnum):
     """enum nf_tables_msg_types, as far as it is used or heard here."""
 
     NEWTABLE = 0
+    GETTABLE = 1
     DELTABLE = 2
     NEWCHAIN = 3
     GETCHAIN = 4
@@ -55,7 +57,8 @@ COUNTER_BYTES, COUNTER_PACKETS = 1, 2
 # Table, chain, set and object messages all carry their table's name as attribute 1.
 TABLE = 1
 CHAIN_NAME, SET_NAME = 3, 2
-SET_FLAGS, SET_KEY_TYPE, SET_KEY_LEN = 3, 4, 5
+SET_FLAGS, SET_KEY_TYPE, SET_KEY_LEN, SET_HANDLE = 3, 4, 5, 16
+TABLE_HANDLE, TABLE_OWNER = 4, 7
 OBJ_NAME, OBJ_TYPE, OBJ_DATA = 2, 3, 4
 OBJ_COUNTER = 1
 GEN_ID = 1
@@ -112,6 +115,11 @@ def batch(messages: list[bytes], sequence: int, generation: int = 0) -> bytes:
 def _raw(kind: int, flags: int, family: int, resource: int, sequence: int, body: bytes) -> bytes:
     header = _HEADER.pack(HEADERS + len(body), kind, flags, sequence, 0)
     return header + _GENERIC.pack(family, 0, resource) + body
+
+
+def kind(datagram: bytes) -> int:
+    """The whole netlink type of a datagram's first message; it holds a header at least."""
+    return int.from_bytes(datagram[4:6], sys.byteorder)
 
 
 def messages(datagram: bytes) -> Iterator[Received]:

@@ -106,18 +106,23 @@ class NetlinkSets:
     def names(self, kind: Message) -> list[str]:
         """The names of the table's sets and maps (GETSET) or chains (GETCHAIN); none without a table."""
         attribute = netlink.SET_NAME if kind == Message.GETSET else netlink.CHAIN_NAME
-        found = []
-        try:
-            for part in self._dump(kind, b""):
-                for message in part:
-                    values = dict(netlink.attributes(message.body))
-                    # before Linux 6.5 a dump of chains does not mind the table that it was asked for
-                    if netlink.name(values[netlink.TABLE]) == self.table:
-                        found.append(netlink.name(values[attribute]))
-        except KernelError as error:
-            if error.errno != errno.ENOENT:
-                raise
-        return found
+        found = (dict(netlink.attributes(one.body)) for part in self._table_dump(kind) for one in part)
+        # before Linux 6.5 a dump of chains does not mind the table that it was asked for
+        return [netlink.name(values[attribute]) for values in found if netlink.name(values[netlink.TABLE]) == self.table]
+
+    def handles(self) -> dict[str, tuple[int, int]]:
+        """The table's sets and maps by name, each with what no other set ever has: the handles of table and set."""
+        for answer in self._ask(Message.GETTABLE, b""):
+            table = netlink.number(dict(netlink.attributes(answer.body))[netlink.TABLE_HANDLE])
+            found = (dict(netlink.attributes(one.body)) for part in self._table_dump(Message.GETSET) for one in part)
+            return {
+                netlink.name(values[netlink.SET_NAME]): (table, netlink.number(values[netlink.SET_HANDLE])) for values in found
+            }
+        return {}
+
+    def owned(self) -> bool:
+        """Whether the table is one that a program keeps from all others (`flags owner`, Linux 5.12), until it ends."""
+        return any(netlink.TABLE_OWNER in dict(netlink.attributes(answer.body)) for answer in self._ask(Message.GETTABLE, b""))
 
     def definition(self, set_name: str) -> dict[int, memoryview] | None:
         """What a set is, by the numbers of enum nft_set_attributes; None where there is none."""
@@ -198,6 +203,14 @@ class NetlinkSets:
             elif answer.sequence in places:
                 found[places[answer.sequence]] = next(iter(elements(answer.body)[1]), None)
         return found
+
+    def _table_dump(self, kind: Message) -> Iterator[list[netlink.Received]]:
+        """What the table holds of a kind; nothing without a table."""
+        try:
+            yield from self._dump(kind, b"")
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
 
     def _dump(self, kind: Message, body: bytes) -> Iterator[list[netlink.Received]]:
         reader = self._readers.pop() if self._readers else NetlinkSocket()

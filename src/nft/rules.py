@@ -59,6 +59,17 @@ class Rules:
             return self._load_less(policy, custom, error)
         return False
 
+    def replace(self, policy: Policy, present: render.Present) -> bool:
+        """As `load`, but where nft refuses anything nothing has changed. Raises KernelError."""
+        self._bindings.load(render.script(policy, present, _existing(self._custom)))
+        self._tell_unfit(policy)
+        return False
+
+    def close(self, policy: Policy) -> bool:
+        """Load what closes before there is a network. Raises KernelError."""
+        self._bindings.load(render.closed(policy))
+        return False
+
     def _load_less(self, policy: Policy, custom: str | None, error: KernelError) -> bool:
         if custom is not None:
             self._warn(f"{custom} is left out: {error}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from nft import wire
 from nft.checks import Refusal
 from nft.gate import Gate
+from nft.ledger import Event
 from nft.listing import Items
 from nft.sets import KernelError
 from nft.wire import Ban, Grant, List, Revoke, Watch
@@ -30,6 +31,7 @@ class Server:
         self._reader = wire.Reader()
         self._unsent = bytearray()
         self._lists: deque[tuple[int, Iterator[Items]]] = deque()
+        self._told: list[Event] = []
         self._watched = self._stopped = False
         connection.setblocking(False)
         self._selector = selectors.DefaultSelector()
@@ -50,19 +52,21 @@ class Server:
         self._stopped = True
 
     def run(self) -> None:
-        """Serve until `stop`. Raises PortalGone, wire.ProtocolError, or KernelError where a repair fails."""
+        """Serve until `stop`. Raises PortalGone, wire.ProtocolError."""
         while not self._stopped:
             ready = self._selector.select(self._patience())
             for key, events in sorted(ready, key=lambda item: item[0].fileobj is not self._gate):
                 if events & selectors.EVENT_READ:
                     key.data()
-            self._gate.expire()
+            self._gate.work()
             if self._lists and len(self._unsent) < wire.LINE:
                 self._list_on()
-            for event in self._gate.events():
-                if self._watched and not self._full():
-                    self._unsent += wire.encode({"event": event})
+            self._tell_on()
             self._write()
+
+    def tell(self, event: Event) -> None:
+        """Tell the portal, once it watches, however much it has not yet taken."""
+        self._told.append(event)
 
     def close(self) -> None:
         """Let go of the portal."""
@@ -71,7 +75,7 @@ class Server:
 
     def _patience(self) -> float | None:
         """Seconds to wait at most; None: until something happens."""
-        return 0 if self._lists and len(self._unsent) < wire.LINE else self._gate.next_end_s()
+        return 0 if self._lists and len(self._unsent) < wire.LINE else self._gate.next_s()
 
     def _full(self) -> bool:
         return len(self._unsent) > _UNSENT or len(self._lists) > _LISTS
@@ -124,6 +128,18 @@ class Server:
         else:
             self._unsent += wire.encode({"id": number, "part": part})
             self._lists.append((number, parts))
+
+    def _tell_on(self) -> None:
+        """What the portal must hear, and what happened, as long as it takes it."""
+        events = self._gate.events()
+        if not self._watched:
+            return
+        for event in self._told:
+            self._unsent += wire.encode({"event": event})
+        self._told.clear()
+        for event in events:
+            if not self._full():
+                self._unsent += wire.encode({"event": event})
 
     def _refuse(self, number: int, code: str, message: str) -> None:
         self._unsent += wire.encode({"id": number, "error": {"code": code, "message": message}})

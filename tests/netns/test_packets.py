@@ -289,7 +289,7 @@ def test_after_the_answer_to_a_revocation_not_one_packet_more(field):
 def test_loading_the_rules_again_under_a_flow_loses_and_leaks_nothing(field):
     with unharmed_flow(field):
         for _ in range(200):
-            field.gateway.call(lambda: field.gate._load(field.gate._rules.present()))
+            field.gateway.call(lambda: field.gate.reload(POLICY))
 
 
 def test_the_base_ruleset_is_a_file_that_nft_takes(field):

@@ -1,0 +1,184 @@
+"""What others broke: heard, made what the policy says, and every grant put back with the time that it has left."""
+
+import errno
+import time
+from collections.abc import Callable
+
+from nft import render
+from nft.book import BANS
+from nft.ledger import Ledger
+from nft.listener import Heard, Listener
+from nft.listing import now_ms
+from nft.netlink_sets import NetlinkSets
+from nft.plan import element
+from nft.rules import Rules
+from nft.sets import Add, Flush, KernelError
+
+_SLICE = 1500  # elements put back in one transaction: some 5 ms
+_AGAIN_S = 1.0
+
+
+class Repair:
+    """Listens to what others do to the table of a ledger's policy, and puts it right.
+
+    What cannot be put right is told aloud once, and tried again each second and whenever more is heard.
+    """
+
+    def __init__(self, ledger: Ledger, sets: NetlinkSets, rules: Rules, warn: Callable[[str], None]) -> None:
+        self._ledger = ledger
+        self._sets = sets
+        self._rules = rules
+        self._warn = warn
+        self._table = f"{ledger.policy.family} {ledger.policy.table}"
+        self._listener = Listener(ledger.policy.family, ledger.policy.table, sets.port)
+        self.heard = Heard()
+        self.names: set[str] = set()
+        self.repairs = 0
+        self._known: dict[str, tuple[int, int]] = {}
+        self._owed: dict[str, list[bytes]] = {}  # keys still to be put back, the newest last
+        self._since_s = self._again_s = 0.0
+        self._told = ""
+        self.heed()
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when somebody else has changed a ruleset."""
+        return self._listener.fileno()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.close()
+
+    def heed(self) -> None:
+        """Keep the sets that the policy has now; what is owed to others is forgotten."""
+        policy = self._ledger.policy
+        self.names = set(render.service_sets(policy)) | (set(BANS) if policy.mode == "table" else set())
+        self._listener.heed(self.names, render.RECORDS)
+        self._owed = {name: keys for name, keys in self._owed.items() if name in self.names}
+
+    def load(self, load: Callable[[render.Present], bool]) -> bool:
+        """Have the rules loaded, and see to it that the listener does not take them for another's. Raises KernelError."""
+        before = self._sets.generation()
+        anew = load(self._rules.present())
+        after = self._sets.generation()
+        if after == (before + 1) & 0xFFFF_FFFF:  # else somebody else was at it too: better hear it all
+            self._listener.own_generation(after)
+        return anew
+
+    def learn(self) -> None:
+        """The sets that the table holds at this moment are those that the book speaks of."""
+        self._known = self._sets.handles()
+
+    def moved(self) -> bool:
+        """Whether a set is another than the one that the book speaks of."""
+        standing = self._sets.handles()
+        return any(standing.get(name) != self._known.get(name) for name in self.names)
+
+    def hear(self) -> None:
+        """Hear what others did, some 2 ms of it, and put table and rules right at once; the rest is left to `slice`."""
+        self.heard |= self._listener.hear()
+        if self._wrong():
+            self.mend()
+
+    def mend(self) -> None:
+        """Put table, rules and sets right. Elements that are lost are owed from then on."""
+        generation = self._sets.generation()
+        self._since_s = self._since_s or time.monotonic()
+        self.heard.structure = True  # until it is done
+        try:
+            self._mend()
+        except KernelError as error:
+            self._again_s = time.monotonic()
+            if self._sets.generation() == generation:  # else somebody else was at it, and may have been the reason
+                self._again_s += _AGAIN_S
+                self._refused(error)
+        else:
+            if self._told:
+                self._told = ""
+                self._warn(f"table {self._table} is as it should be again")
+            if not self._owed:
+                self._done()
+
+    def slice(self) -> None:
+        """Some 5 ms of what waits."""
+        if self._wrong():
+            if time.monotonic() >= self._again_s:
+                self.mend()
+        elif self._owed:
+            self._restore()
+
+    def waits(self) -> bool:
+        """Whether something of the table is not yet put right."""
+        return self._wrong() or bool(self._owed)
+
+    def next_s(self) -> float | None:
+        """Seconds until `slice` has something to do; None: not before more is heard."""
+        if self._wrong():
+            return max(0.0, self._again_s - time.monotonic())
+        return 0.0 if self._owed else None
+
+    def _wrong(self) -> bool:
+        return self.heard.structure or self.heard.overflow or bool(self.heard.lost)
+
+    def _mend(self) -> None:
+        heard, standing = self.heard, self._sets.handles()
+        lost = {name for name in self.names if name in heard.lost or standing.get(name) != self._known.get(name)}
+        if lost or self._ledger.policy.mode == "table":
+            if self.load(lambda present: self._rules.load(self._ledger.policy, present)):
+                lost = set(self.names)
+            self._sets.commit([Flush(name) for name in sorted(lost - self._rules.unfit)])
+        self.learn()
+        for name in lost:
+            heard.lose(name)
+        for place in heard.taken:
+            self._ledger.take(*place, "foreign-revoke")
+        for name in lost - self._rules.unfit:
+            self._owed[name] = [entry.key for entry in self._ledger.book.of_set(name)]
+        if heard.overflow:
+            heard.many |= self.names - lost - self._rules.unfit
+        heard.taken.clear()
+        heard.lost.clear()
+        heard.structure = heard.overflow = False
+
+    def _restore(self) -> None:
+        name, keys = next(iter(self._owed.items()))
+        part, now = keys[-_SLICE:], now_ms()
+        entries = [entry for key in part if (entry := self._ledger.book.get(name, key)) is not None]
+        try:
+            self._put_back([Add(element(entry, now)) for entry in entries])
+        except KernelError:
+            self.mend()  # flushed once more in the middle of it
+            return
+        del keys[-_SLICE:]
+        if not keys:
+            del self._owed[name]
+        if not self._owed:
+            self._done()
+
+    def _put_back(self, changes: list[Add]) -> None:
+        """What the kernel takes of it; the rest is no longer open (a set of the admin's that holds too few)."""
+        try:
+            self._sets.commit(changes)
+        except KernelError as error:
+            if error.errno == errno.ENOENT or self.moved():
+                raise
+            if len(changes) == 1:
+                put = changes[0].element
+                self._ledger.take(put.set, put.key, "foreign-revoke")
+                return
+            half = len(changes) // 2
+            self._put_back(changes[:half])
+            self._put_back(changes[half:])
+
+    def _done(self) -> None:
+        self.repairs += 1
+        took_ms = round((time.monotonic() - self._since_s) * 1000, 1)
+        self._since_s = 0.0
+        self._ledger.tell({"event": "repaired", "grants": self._ledger.book.grants(), "ms": took_ms})
+
+    def _refused(self, error: KernelError) -> None:
+        why = str(error)
+        if self._sets.owned():
+            why = "another program keeps it from all others (flags owner) until that program ends"
+        if why != self._told:
+            self._told = why
+            self._warn(f"table {self._table} cannot be put right, so that what it protects may be open: {why}")
