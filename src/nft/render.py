@@ -18,7 +18,8 @@ AT_BOOT = "at-boot"
 RECORDS = frozenset({"blocked4", "blocked6", "arrivals4", "arrivals6", "held4", "held6"})
 BASE_SETS = RECORDS | {"ports", "banned4", "banned6"}
 BASE_CHAINS = frozenset(
-    {"gate", "trusted", "custom", "ranges", "closed", "portal", "holding", "flooded", "proxies"}
+    {"gate", "trusted", "custom", "ranges", "kept", "closed", "leaving", "unasked"}
+    | {"portal", "holding", "flooded", "proxies"}
 )
 
 
@@ -60,9 +61,10 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
             base,
             f"table {table} {{",
             _sets(service_sets(policy)),
-            *(_chain(service, policy) for service in policy.services.values()),
-            _accepting("trusted", policy.trusted),
-            _accepting("proxies", policy.portal_proxies),
+            *(_service(service, policy) for service in policy.services.values()),
+            _chain("trusted", _accepting("saddr", policy.trusted)),
+            _chain("proxies", _accepting("saddr", policy.portal_proxies)),
+            _chain("unasked", _accepting("daddr", policy.trusted) + _unasked(policy)),
             _custom(custom),
             _ports(policy),
             "}",
@@ -101,19 +103,28 @@ def _sets(names: Sequence[str]) -> str:
     )
 
 
-def _chain(service: ServiceRule, policy: Policy) -> str:
-    keep = "\t\tct state established,related accept\n" if service.existing == "keep" else ""
-    return (
-        f"\tchain service-{service.name} {{\n{keep}"
-        f"\t\tip saddr @{service.name}4 accept\n"
+def _chain(name: str, rules: str) -> str:
+    return f"\tchain {name} {{\n{rules}\t}}"
+
+
+def _service(service: ServiceRule, policy: Policy) -> str:
+    keep = "\t\tjump kept\n" if service.existing == "keep" else ""
+    return _chain(
+        f"service-{service.name}",
+        f"{keep}\t\tip saddr @{service.name}4 accept\n"
         f"\t\tip6 saddr & {prefix_mask(policy.ipv6_prefix)} @{service.name}6 accept\n"
-        "\t\tgoto closed\n\t}"
+        "\t\tgoto closed\n",
     )
 
 
-def _accepting(chain: str, networks: Sequence[IPv4Network | IPv6Network]) -> str:
-    rules = "".join(f"\t\t{_family(network)} saddr {network} accept\n" for network in networks)
-    return f"\tchain {chain} {{\n{rules}\t}}"
+def _accepting(side: str, networks: Sequence[IPv4Network | IPv6Network]) -> str:
+    return "".join(f"\t\t{_family(network)} {side} {network} accept\n" for network in networks)
+
+
+def _unasked(policy: Policy) -> str:
+    """Nothing from a TCP port of a service's. UDP tells no beginning from a middle."""
+    ports = [port for service in policy.services.values() for port in service.ports if port.protocol == "tcp"]
+    return "".join(f"\t\ttcp sport {str(port).removeprefix('tcp/')} drop\n" for port in ports)
 
 
 def _family(network: IPv4Network | IPv6Network) -> str:
@@ -122,7 +133,7 @@ def _family(network: IPv4Network | IPv6Network) -> str:
 
 def _custom(path: str | None) -> str:
     include = f'\t\tinclude "{path}"\n' if path else ""
-    return f"\tchain custom {{\n{include}\t}}"
+    return _chain("custom", include)
 
 
 def _ports(policy: Policy) -> str:
@@ -137,7 +148,7 @@ def _ports(policy: Policy) -> str:
     elements = f" elements = {{ {', '.join(single)} }};" if single else ""
     return (
         f"\tmap ports {{ type inet_proto . inet_service : verdict;{elements} }}\n"
-        f"\tchain ranges {{\n{''.join(ranges)}\t}}"
+        + _chain("ranges", "".join(ranges))
     )
 
 
