@@ -319,6 +319,12 @@ class Browser:
         return answer
 
 
+@functools.cache
+def _pages(*, secure: bool) -> Pages:
+    """Compiled once for all tests: it takes longer than most of them."""
+    return Pages(ROOT, secure=secure)
+
+
 @asynccontextmanager
 async def house(
     directory: Path, *, more: Callable[[web.Application], None] = lambda _app: None, **settings: Any
@@ -354,7 +360,7 @@ async def house(
         monotonic=lambda: now[0],
     )
     await gate.watch(EventKeeper(access.history))
-    site = make_site(chosen, access, gate, Pages(ROOT, secure=is_secure(chosen)), clock=lambda: now[0])
+    site = make_site(chosen, access, gate, _pages(secure=is_secure(chosen)), clock=lambda: now[0])
     door = public_door(site)
     more(door.app)
     public = web.AppRunner(door.app)
