@@ -24,14 +24,24 @@ class Entry:
     end_ms: int
     timeout_ms: int
 
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __lt__(self, other: "Entry") -> bool:
+        """Entries are in the order of their ends."""
+        return self.end_ms < other.end_ms
+
 
 class Book:
-    """Entries by set and key, by holder, and by end. Not thread-safe; changes cost O(log n)."""
+    """Entries by set and key, by holder, and by end. Not thread-safe; changes cost O(log n).
+
+    With 100,000 entries each word counts: the three views hold the entries themselves.
+    """
 
     def __init__(self) -> None:
         self._sets: dict[str, dict[bytes, Entry]] = {}
-        self._holders: dict[str, dict[tuple[str, bytes], None]] = {}
-        self._ends: list[tuple[int, str, bytes]] = []
+        self._holders: dict[str, dict[Entry, None]] = {}
+        self._ends: list[Entry] = []
         self._size = 0
 
     def __len__(self) -> int:
@@ -45,13 +55,13 @@ class Book:
         """Write an entry, in the place of one with the same key; it becomes its holder's newest."""
         self.take(entry.set, entry.key)
         self._sets.setdefault(entry.set, {})[entry.key] = entry
-        self._holders.setdefault(entry.holder, {})[entry.set, entry.key] = None
+        self._holders.setdefault(entry.holder, {})[entry] = None
         self._size += 1
         if len(self._ends) > 2 * self._size + 64:  # mostly ends that have been replaced since
-            self._ends = [(e.end_ms, e.set, e.key) for e in self]
+            self._ends = list(self)
             heapq.heapify(self._ends)
         else:
-            heapq.heappush(self._ends, (entry.end_ms, entry.set, entry.key))
+            heapq.heappush(self._ends, entry)
 
     def take(self, set_name: str, key: bytes) -> Entry | None:
         """Strike an entry out; None if there is none."""
@@ -59,7 +69,7 @@ class Book:
         if entry is not None:
             self._size -= 1
             held = self._holders[entry.holder]
-            del held[set_name, key]
+            del held[entry]
             if not held:
                 del self._holders[entry.holder]
         return entry
@@ -81,19 +91,18 @@ class Book:
 
     def of_holder(self, holder: str) -> list[Entry]:
         """The entries of a holder, the one put longest ago first."""
-        return [self._sets[set_name][key] for set_name, key in self._holders.get(holder, {})]
+        return list(self._holders.get(holder, ()))
 
     def next_end_ms(self) -> int | None:
         """When `expire` next has something to do, or earlier."""
-        return self._ends[0][0] if self._ends else None
+        return self._ends[0].end_ms if self._ends else None
 
     def expire(self, now_ms: int, most: int = 1000) -> list[Entry]:
         """Strike out and give back what has ended, `most` at a time."""
         ended: list[Entry] = []
-        while self._ends and self._ends[0][0] <= now_ms and len(ended) < most:
-            end_ms, set_name, key = heapq.heappop(self._ends)
-            entry = self.get(set_name, key)
-            if entry is not None and entry.end_ms == end_ms:
-                self.take(set_name, key)
+        while self._ends and self._ends[0].end_ms <= now_ms and len(ended) < most:
+            entry = heapq.heappop(self._ends)
+            if self.get(entry.set, entry.key) is entry:
+                self.take(entry.set, entry.key)
                 ended.append(entry)
         return ended
