@@ -79,7 +79,10 @@ class Day:
 
     def until_ready(self) -> None:
         """Wait for the daemon."""
-        self.gateway.wait_for("the daemon", lambda: self.state() == "active", 300)
+        try:
+            self.gateway.wait_for("the daemon", lambda: self.state() == "active", 300)
+        except MachineError as error:
+            raise MachineError(f"{error}\n{self.journal()}") from None
 
     def state(self) -> str:
         """`active`, `failed` and the like, as systemd has it."""
@@ -244,7 +247,7 @@ def main(arguments: Sequence[str]) -> int:
                     try:
                         tried = fault.cause()
                     except (MachineError, TimeoutError) as error:
-                        print(f"{fault.name} {number}: FAILED: {error}\n{day.journal()}", flush=True)
+                        print(f"{fault.name} {number}: FAILED: {error}", flush=True)
                         failed += 1
                         break
                     fault.tries.append(tried)
