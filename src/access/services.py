@@ -1,5 +1,6 @@
 """Services as people see them. Their ports are the gate's business; here they are only shown."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 
@@ -13,3 +14,26 @@ class Service:
     default_duration_s: int
     max_duration_s: int
     ports: tuple[str, ...]
+
+
+class Services(Mapping[str, Service]):
+    """The services of this moment, by name and in the order of the file, for everybody who holds this mapping.
+
+    An iteration that is under way at a change goes on over what was.
+    """
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self._now = dict(services)
+
+    def change(self, services: Mapping[str, Service]) -> None:
+        """From now on it is these."""
+        self._now = dict(services)
+
+    def __getitem__(self, name: str) -> Service:
+        return self._now[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now)
+
+    def __len__(self) -> int:
+        return len(self._now)

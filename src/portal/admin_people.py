@@ -43,7 +43,6 @@ class _People:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._people = site.access.people
-        self._services = [(name, service.title) for name, service in site.settings.services.items()]
 
     async def all(self, request: web.Request, caller: Caller) -> web.Response:
         """Who asks, who is there, and the form for somebody new."""
@@ -129,6 +128,10 @@ class _People:
 
     def _person(self, request: web.Request, caller: Caller) -> Person:
         return self._people.get(caller.actor, request.match_info["name"][:64])
+
+    @property
+    def _services(self) -> list[tuple[str, str]]:
+        return [(name, service.title) for name, service in self._site.settings.services.items()]
 
     def _list(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
         people, now = self._people.list(caller.actor), self._site.clock()

@@ -22,13 +22,13 @@ class Visitor:
     trusted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClientAddress:
     """Tells a request's visitor.
 
     `header` is believed only from peers in `proxies`. `X-Forwarded-For` is a list, read from the right
     over hops that are proxies too: what lies left of the first other one is the client's own invention.
-    Every other header holds exactly one address.
+    Every other header holds exactly one address. `trusted` changes when the gate reloads its configuration.
     """
 
     proxies: tuple[Network, ...]

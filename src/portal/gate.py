@@ -39,8 +39,8 @@ class GateClient(asyncio.Protocol):
 
     Every method raises GateRefusal where the gate says no, and GateUnavailable where it does not answer
     within ANSWER_LIMIT_S, has gone, or has too much to do. A caller that gives up does not undo its
-    request. `closed` is set, to a sentence that says why, once the gate has gone or talks garbage; nothing
-    brings the connection back.
+    request. `closed` is set once the gate has closed the wire, to an empty text, or once it talks garbage, to a
+    sentence that says so; nothing brings the connection back.
     """
 
     def __init__(self) -> None:
@@ -197,7 +197,7 @@ class GateClient(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the gate has gone."""
-        self._end("the gate has gone" if exc is None else f"the gate has gone: {exc}")
+        self._end("" if exc is None else f"the gate has gone: {exc}")
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes from the gate, whole lines or not."""
@@ -244,7 +244,7 @@ class GateClient(asyncio.Protocol):
         waiting, self._waiting = self._waiting, {}
         for one in waiting.values():
             if not one.answer.done():
-                one.answer.set_exception(GateUnavailable(why))
+                one.answer.set_exception(GateUnavailable(why or "the gate has gone"))
 
 
 def _give_up(answer: asyncio.Future[dict[str, Any]]) -> None:

@@ -8,20 +8,24 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from aiohttp import web
 
 from access.files import NotSaved, StateError
 from access.gate import GateUnavailable
+from access.services import Services
 from access.start import start
 from portal import edge
 from portal.app import control_app, every_answer, public_door
 from portal.catalogue import BadCatalogue
 from portal.events import EventKeeper
-from portal.gate import GateClient
+from portal.gate import EventListener, GateClient
 from portal.idle import Idle
+from portal.live import Live
 from portal.pages import Pages
 from portal.peer import ControlPeers
 from portal.quiet import http_logger, unhandled
@@ -53,8 +57,9 @@ async def serve(
     the portal's own uid. `enter_cell` is called once no program needs to be run any more, before anything is
     heard from outside and before the first thread.
 
-    Returns the exit code: 0 after a signal; 1 where something at start could not be taken, where what was
-    left could not be written, or where the gate went away, with one line on standard error.
+    Returns the exit code: 0 after a signal, and after the gate has closed the wire, by which it ends the portal;
+    1 where something at start could not be taken, where what was left could not be written, or where the gate
+    talked garbage, with one line on standard error.
     """
     asyncio.get_running_loop().set_exception_handler(unhandled)
     stop = _stop_signals()
@@ -62,22 +67,31 @@ async def serve(
         async with contextlib.AsyncExitStack() as stack:
             gate = await GateClient.connect(gate_socket)
             stack.callback(gate.close)
-            access = start(settings.state_dir, settings.services, gate, settings.limits)
+            services = Services(settings.services)
+            settings = replace(settings, services=services)
+            access = start(settings.state_dir, services, gate, settings.limits)
             stack.push_async_callback(access.close)
             pages = Pages(_ROOT, secure=is_secure(settings))
             site = make_site(settings, access, gate, pages)
             tls = server_context(settings)
             if enter_cell is not None:
                 enter_cell()
-            await gate.watch(EventKeeper(access.history))
+            await gate.watch(_listener(EventKeeper(access.history), Live(services, site.clients)))
             await stack.enter_async_context(_listening(site, tls, listeners, control, ControlPeers(owner)))
             ready()
             gate.closed.add_done_callback(lambda closed: _end(stop, closed.result()))
-            if gone := await stop:
-                return _fail(f"{gone}: the portal ends")
+            if wrong := await stop:
+                return _fail(f"{wrong}: the portal ends")
     except _START_ERRORS as error:
         return _fail(str(error))
     return 0
+
+
+def _listener(keeper: EventKeeper, live: Live) -> EventListener:
+    def hear(event: dict[str, Any]) -> None:
+        (live.take if event["event"] == "services" else keeper)(event)
+
+    return hear
 
 
 def _stop_signals() -> asyncio.Future[str]:
@@ -104,7 +118,9 @@ async def _listening(
 ) -> AsyncIterator[None]:
     """Both applications, answering; on the way out they finish what they answer, within _END_WITHIN_S."""
     public = web.AppRunner(public_door(site).app)
-    private = web.AppRunner(control_app(site, peers), access_log=None, logger=http_logger(), auto_decompress=False)
+    private = web.AppRunner(
+        control_app(site, peers), access_log=None, logger=http_logger(), auto_decompress=False
+    )
     runners = (public, private)
     doors: list[asyncio.Server] = []
     idle = Idle(public, time.monotonic)

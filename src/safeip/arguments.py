@@ -29,7 +29,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_people(verbs)
     _add_bans(verbs)
     _add_history(verbs)
-    add(verbs, "down", "take SafeIP's table away: every protected port is as open as without SafeIP")
+    add(verbs, "down", "take SafeIP's table away, now and at boot: every protected port is as open as without SafeIP")
     options = parser.parse_args(arguments)
     if wrong := _usage(options):
         parser.error(wrong)

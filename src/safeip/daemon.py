@@ -1,7 +1,6 @@
 """The daemon: starts as the gate, binds the portal's sockets, starts the portal without rights, serves."""
 
 import contextlib
-import errno
 import os
 import signal
 import socket
@@ -9,16 +8,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from access.files import NotSaved
 from nft import rules
 from nft.gate import Gate
+from nft.record import RecordError
 from nft.serve import PortalGone, Server
 from nft.sets import KernelError
 from nft.wire import ProtocolError
-from portal.settings import Listen
-from safeip import privileges
+from safeip import cell_gate, privileges, sockets
+from safeip.closed import Closed
 from safeip.config import Config
 from safeip.directories import StartError, lock, make_runtime_directory, make_state_directory
 from safeip.portal_process import PortalProcess
+from safeip.reload import Reload
+from safeip.systemd import Systemd, beat
 
 
 def run(config: Config) -> int:
@@ -30,29 +33,39 @@ def run(config: Config) -> int:
             make_state_directory(config, account)
             make_runtime_directory(config)
             stack.enter_context(lock(config))
-            gate = stack.enter_context(contextlib.closing(Gate(config.policy, config.custom, log)))
-            gate.start()
             signals = stack.enter_context(_signals())
+            systemd = Systemd()
+            record = Path(config.state_dir, "grants.jsonl")
+            gate = stack.enter_context(contextlib.closing(Gate(config.policy, config.custom, log, record)))
+            gate.start()
+            closed = Closed(config.state_dir)
+            _write(closed, config)
             with contextlib.ExitStack() as bound:  # the gate itself keeps no listening socket
-                listeners = [bound.enter_context(_listener(listen)) for listen in config.settings.listen]
-                control = bound.enter_context(_control_socket(config.control_socket))
+                listeners = [bound.enter_context(sockets.listener(listen)) for listen in config.settings.listen]
+                control = bound.enter_context(sockets.control(config.control_socket))
                 portal = PortalProcess(config.settings, listeners, control, account)
             server = stack.enter_context(contextlib.closing(Server(gate, portal.connection)))
             stack.callback(portal.end)
-            server.when_readable(signals.fileno(), server.stop)
-            return _serve(server, portal)
-    except (StartError, PermissionError, KernelError) as error:
+            reload = stack.enter_context(contextlib.closing(Reload(config, gate, server, closed, systemd, log)))
+            beat()
+            cell_gate.enter(config, account, log)
+            return _serve(server, portal, signals, reload, systemd)
+    except (StartError, PermissionError, KernelError, RecordError) as error:
         log(str(error))
         return 1
 
 
 def down(config: Config) -> int:
-    """Take the table away; the exit code. Refused while a daemon runs, which would put it back."""
+    """Take away the table, and closed.nft, which would bring it back at boot; the exit code.
+
+    Refused while a daemon runs, which would put them back.
+    """
     try:
         _require_capability()
         with lock(config) if Path(config.state_dir).is_dir() else contextlib.nullcontext():
             rules.down(config.policy)
-    except (StartError, KernelError) as error:
+            Closed(config.state_dir).remove()
+    except (StartError, KernelError, NotSaved) as error:
         log(str(error))
         return 1
     return 0
@@ -60,17 +73,29 @@ def down(config: Config) -> int:
 
 def log(line: str) -> None:
     """One line to standard error, which under systemd is the journal."""
-    print(f"safeip: {line}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a journal that has gone, a closed terminal: no reason to stop closing
+        print(f"safeip: {line}", file=sys.stderr, flush=True)
 
 
-def _serve(server: Server, portal: PortalProcess) -> int:
+def _serve(server: Server, portal: PortalProcess, signals: socket.socket, reload: Reload, systemd: Systemd) -> int:
     def ready() -> None:
         server.forget(portal.ready)
         if os.read(portal.ready, 1):
             log("ready")
-            _notify("READY=1")
+            reload.open()
+
+    def heard() -> None:
+        numbers = set(signals.recv(4096))
+        if numbers & {signal.SIGTERM, signal.SIGINT}:
+            server.stop()
+        if signal.SIGHUP in numbers:
+            reload.ask()
+        if signal.SIGALRM in numbers:
+            systemd.alive()
 
     server.when_readable(portal.ready, ready)
+    server.when_readable(signals.fileno(), heard)
+    server.when_readable(reload.fileno(), reload.go_on)
     try:
         server.run()
     except PortalGone:
@@ -81,16 +106,16 @@ def _serve(server: Server, portal: PortalProcess) -> int:
     except ProtocolError as error:
         log(f"the portal broke the wire's rules, so everything ends: {error}")
         return 1
-    _notify("STOPPING=1")
+    systemd.stopping()
     return 0
 
 
-def _notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)), where it asked for it."""
-    if "NOTIFY_SOCKET" in os.environ:
-        from sdnotify import SystemdNotifier  # noqa: PLC0415 (nobody else needs it)
-
-        SystemdNotifier().notify(state)
+def _write(closed: Closed, config: Config) -> None:
+    """After the kernel has taken the rules. With the disk full the old file closes what it closed before."""
+    try:
+        closed.write(config.policy)
+    except NotSaved as error:
+        log(f"{error}; at the next boot it may close less than {config.path} says, until the daemon runs")
 
 
 def _require_capability() -> None:
@@ -98,49 +123,15 @@ def _require_capability() -> None:
         raise StartError("CAP_NET_ADMIN is missing: start it as root, or with systemctl start safeip")
 
 
-def _listener(listen: Listen) -> socket.socket:
-    """A bound socket for the portal, which starts to listen."""
-    bound = socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if bound.family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind((listen.host, listen.port))
-    except OSError as error:
-        bound.close()
-        advice = {
-            errno.EADDRINUSE: "another program has this port: stop it, or change portal.listen",
-            errno.EADDRNOTAVAIL: "this host has no such address: change portal.listen",
-            errno.EACCES: "a port below 1024 needs CAP_NET_BIND_SERVICE",
-        }.get(error.errno or 0, error.strerror)
-        raise StartError(f"cannot listen on {listen}: {advice}") from None
-    return bound
-
-
-def _control_socket(path: str) -> socket.socket:
-    """The command line's door, for the gate's own user and for root."""
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        Path(path).unlink(missing_ok=True)  # a leftover: the lock says that no other daemon lives
-        mask = os.umask(0o177)
-        try:
-            bound.bind(path)
-        finally:
-            os.umask(mask)
-    except OSError as error:
-        bound.close()
-        raise StartError(f"cannot listen on {path}: {error.strerror}") from None
-    return bound
-
-
 @contextlib.contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """A socket that becomes readable on SIGTERM and SIGINT."""
+    """A socket with a byte for each signal that the daemon hears, which is its number."""
     told, tell = socket.socketpair()
     tell.setblocking(False)
     signal.set_wakeup_fd(tell.fileno())
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, lambda *_: None)
+        signal.siginterrupt(number, False)  # nft's calls do not try again what was interrupted
     try:
         yield told
     finally:

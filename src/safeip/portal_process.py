@@ -47,7 +47,11 @@ class PortalProcess:
             os.close(number)
 
     def wait(self) -> int:
-        """The exit code of a portal that has ended or is about to; killed by signal N it is 128 + N."""
+        """The exit code of a portal that has ended or is about to; killed by signal N it is 128 + N.
+
+        One that takes longer than five seconds counts as killed, and is: by the kernel, when this process ends
+        (PR_SET_PDEATHSIG). The gate itself may signal nobody.
+        """
         deadline = time.monotonic() + _PATIENCE_S
         while self._code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -55,17 +59,15 @@ class PortalProcess:
                 code = os.waitstatus_to_exitcode(status)
                 self._code = code if code >= 0 else 128 - code
             elif time.monotonic() > deadline:
-                os.kill(self.pid, signal.SIGKILL)
-                deadline += _PATIENCE_S
+                self._code = 128 + signal.SIGKILL
             else:
                 time.sleep(0.01)
         return self._code
 
     def end(self) -> None:
-        """End it if it still runs: in peace, and after five seconds by force."""
-        if self._code is None:
-            os.kill(self.pid, signal.SIGTERM)
-            self.wait()
+        """Close the wire, at which the portal ends in peace, and wait for that."""
+        self.connection.close()
+        self.wait()
         os.close(self.ready)
 
 

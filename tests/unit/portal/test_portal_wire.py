@@ -162,7 +162,7 @@ async def test_the_gates_end_is_told_to_all() -> None:
         for task in waiting:
             with pytest.raises(GateUnavailable):
                 await asyncio.wait_for(task, 5)
-        assert await client.closed
+        assert await client.closed == ""
 
 
 @in_loop

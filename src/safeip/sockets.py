@@ -1,0 +1,44 @@
+"""What the portal listens on, bound by the gate before it gives up the right to."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from portal.settings import Listen
+from safeip.directories import StartError
+
+
+def listener(listen: Listen) -> socket.socket:
+    """A bound socket for the portal, which starts to listen. Raises StartError."""
+    bound = socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((listen.host, listen.port))
+    except OSError as error:
+        bound.close()
+        advice = {
+            errno.EADDRINUSE: "another program has this port: stop it, or change portal.listen",
+            errno.EADDRNOTAVAIL: "this host has no such address: change portal.listen",
+            errno.EACCES: "a port below 1024 needs CAP_NET_BIND_SERVICE",
+        }.get(error.errno or 0, error.strerror)
+        raise StartError(f"cannot listen on {listen}: {advice}") from None
+    return bound
+
+
+def control(path: str) -> socket.socket:
+    """The command line's door, for the gate's own user and for root. Raises StartError."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        Path(path).unlink(missing_ok=True)  # a leftover: the lock says that no other daemon lives
+        mask = os.umask(0o177)
+        try:
+            bound.bind(path)
+        finally:
+            os.umask(mask)
+    except OSError as error:
+        bound.close()
+        raise StartError(f"cannot listen on {path}: {error.strerror}") from None
+    return bound
