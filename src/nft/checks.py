@@ -1,6 +1,7 @@
 """What the gate refuses, whoever asks: each value of a request against the policy that root wrote."""
 
 import re
+import sys
 from ipaddress import IPv4Network, IPv6Network
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
@@ -112,11 +113,11 @@ def comment(holder_text: str, note_text: str) -> str:
 
 
 def read_comment(text: str) -> tuple[str, str]:
-    """Holder and note of an element; what somebody put there by hand is `cli`'s."""
+    """Holder and note of an element; what somebody put there by hand is `cli`'s. Each text is held once in memory."""
     first, _, rest = text.partition(" ")
     try:
         holder(first)
         note(rest)
     except Refusal:
         return "cli", ""
-    return first, rest
+    return sys.intern(first), sys.intern(rest)

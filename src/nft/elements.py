@@ -11,6 +11,7 @@ from nft import netlink
 from nft.netlink import Message
 from nft.sets import Change, Element, Flush, Put, Remove, Replace
 
+_NOTHING = memoryview(b"")
 _TIMEOUT = netlink.attribute(netlink.ELEM_TIMEOUT, bytes(8))[:4]
 _EXPIRATION = netlink.attribute(netlink.ELEM_EXPIRATION, bytes(8))[:4]
 _ENDS = struct.Struct(">4sQ4sQ")
@@ -21,44 +22,31 @@ _KEYS = {
 
 def elements(body: memoryview) -> tuple[str, list[Element]]:
     """The set and the elements that a NEWSETELEM or DELSETELEM message names."""
-    set_name, items = "", memoryview(b"")
-    for kind, value in netlink.attributes(body):
-        if kind == netlink.LIST_SET:
-            set_name = netlink.name(value)
-        elif kind == netlink.LIST_ELEMENTS:
-            items = value
-    return set_name, [_parse(set_name, item) for _, item in netlink.attributes(items)]
+    values = netlink.values(body)
+    set_name = netlink.name(values.get(netlink.LIST_SET, _NOTHING))
+    items = netlink.attributes(values.get(netlink.LIST_ELEMENTS, _NOTHING))
+    return set_name, [_parse(set_name, netlink.values(item)) for _, item in items]
 
 
-def _parse(set_name: str, item: memoryview) -> Element:
-    key, timeout, left, comment, packets, size = b"", None, None, "", 0, 0
-    for kind, value in netlink.attributes(item):
-        if kind == netlink.ELEM_KEY:
-            key = bytes(value[4:])
-        elif kind == netlink.ELEM_TIMEOUT:
-            timeout = netlink.number(value)
-        elif kind == netlink.ELEM_EXPIRATION:
-            left = netlink.number(value)
-        elif kind == netlink.ELEM_USERDATA and len(value) > 2 and value[0] == 0:
-            comment = netlink.name(value[2 : 2 + value[1]])
-        elif kind == netlink.ELEM_EXPR:
-            packets, size = _expression(value)
+def _parse(set_name: str, values: dict[int, memoryview]) -> Element:
+    key = bytes(values.get(netlink.ELEM_KEY, _NOTHING)[4:])
+    timeout = netlink.number(values[netlink.ELEM_TIMEOUT]) if netlink.ELEM_TIMEOUT in values else None
+    left = netlink.number(values[netlink.ELEM_EXPIRATION]) if netlink.ELEM_EXPIRATION in values else None
     if timeout == 0 or left is None:
         timeout = left = None
+    userdata, comment = values.get(netlink.ELEM_USERDATA, _NOTHING), ""
+    if len(userdata) > 2 and userdata[0] == 0:
+        comment = netlink.name(userdata[2 : 2 + userdata[1]])
+    expression = netlink.values(values.get(netlink.ELEM_EXPR, _NOTHING))
+    packets, size = counted(expression.get(netlink.EXPR_DATA, _NOTHING))
     return Element(set_name, key, timeout, left, comment, packets, size)
-
-
-def _expression(value: memoryview) -> tuple[int, int]:
-    for kind, data in netlink.attributes(value):
-        if kind == netlink.EXPR_DATA:
-            return counted(data)
-    return 0, 0
 
 
 def counted(data: memoryview) -> tuple[int, int]:
     """Packets and bytes of a counter."""
-    counts = {kind: netlink.number(value) for kind, value in netlink.attributes(data)}
-    return counts.get(netlink.COUNTER_PACKETS, 0), counts.get(netlink.COUNTER_BYTES, 0)
+    counts = netlink.values(data)
+    packets, size = counts.get(netlink.COUNTER_PACKETS, _NOTHING), counts.get(netlink.COUNTER_BYTES, _NOTHING)
+    return netlink.number(packets), netlink.number(size)
 
 
 def steps(changes: Sequence[Change]) -> Iterator[tuple[Message, str, list[bytes]]]:

@@ -149,6 +149,18 @@ def attributes(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         offset += (length + 3) & ~3
 
 
+def values(data: memoryview) -> dict[int, memoryview]:
+    """`attributes` by their kind, where each occurs once."""
+    found, offset, end = {}, 0, len(data)
+    while offset + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < 4 or offset + length > end:
+            break
+        found[kind & _TYPE_MASK] = data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
 def name(value: memoryview) -> str:
     """The text of an attribute that holds a name."""
     return bytes(value).rstrip(b"\0").decode("utf-8", "replace")

@@ -1,6 +1,7 @@
 """One transaction in the making: requests change the book at once, the kernel in one commit, or neither."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 from nft import checks
@@ -61,15 +62,18 @@ class Plan:
         key = checks.key(self._policy, request.address)
         checks.open_to(self._policy, key)
         family = 4 if len(key) == 4 else 6
+        # many grants have the same texts, which are held once in memory
+        holder, note = sys.intern(request.holder), sys.intern(request.note)
         granted = []
         for name, seconds in request.services.items():
             checks.duration(checks.service(self._policy, name), seconds)
             end_ms = self._now_ms + seconds * 1000
-            held = self._book.get(f"{name}{family}", key)
+            set_name = sys.intern(f"{name}{family}")
+            held = self._book.get(set_name, key)
             if held is None and self._book.grants() >= self._policy.max_grants:
                 raise checks.Refusal("too-many", f"{self._policy.max_grants} grants are open, the most allowed")
             if held is None or held.end_ms < end_ms:
-                held = Entry(f"{name}{family}", key, request.holder, request.note, end_ms, seconds * 1000)
+                held = Entry(set_name, key, holder, note, end_ms, seconds * 1000)
                 self._put(held)
             granted.append(held)
         left = self._leave(request.holder, key, request.addresses) if request.addresses else []
