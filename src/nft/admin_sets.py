@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from nft import netlink
 from nft.netlink_sets import NetlinkSets
-from nft.sets import Add, Change, Element, Flush, KernelError, Remove, Replace, whole
+from nft.sets import Add, Change, Element, Flush, KernelError, Remove, Replace
 
 # enum nft_set_flags; others (dynamic, expressions such as a counter) do no harm
 _CONSTANT, _INTERVAL, _MAP, _TIMEOUT, _CONCATENATION = 0x2, 0x4, 0x8, 0x10, 0x80
@@ -19,6 +19,10 @@ class AdminSets(NetlinkSets):
     ruleset that was just looked at and no later one (NFNL_BATCH_GENID, Linux 4.12), because an address that is
     put into an interval set opens everything from there on.
     """
+
+    def __init__(self, family: str, table: str) -> None:
+        super().__init__(family, table)
+        self._mixed: set[str] = set()  # where the admin had elements of their own when it was last flushed
 
     def unfit(self, set_names: Iterable[str]) -> dict[str, str]:
         """Those of the sets that are there and cannot hold grants, each with a sentence that says what to write."""
@@ -47,28 +51,33 @@ class AdminSets(NetlinkSets):
         return super()._transact(self._sparing(changes), generation)
 
     def _sparing(self, changes: Sequence[Change]) -> list[Change]:
-        """The changes without those that would touch an element of the admin's.
-
-        What is added to a set that was flushed first needs no look: a kernel ignores what it has already.
-        """
+        """The changes without those that would touch an element of the admin's."""
+        flushed = {name: self._held_by_both(name) for name in {change.set for change in changes if isinstance(change, Flush)}}
+        self._mixed = self._mixed - flushed.keys() | {name for name, held in flushed.items() if held}
         keys = [
             (change.set, change.key) if isinstance(change, Remove) else (change.element.set, change.element.key)
             for change in changes
-            if isinstance(change, Remove | Replace)
+            # of what is put back there is much: it is looked at where the set, when it was flushed, held something
+            if isinstance(change, Remove | Replace) or (isinstance(change, Add) and change.element.set in self._mixed)
         ]
         own = {key for key, found in zip(keys, super().read(keys), strict=True) if _own(found)}
         spared: list[Change] = []
         for change in changes:
             match change:
-                case Flush(name) if any(_own(found) for part in super().dump(name) for found in part):
-                    spared += [Remove(name, key) for key in whole(self, name)]
+                case Flush(name) if flushed[name]:
+                    spared += [Remove(name, found.key) for found in flushed[name] if not _own(found)]
                 case Remove(name, key) if (name, key) in own:
                     pass
-                case Replace(element) if (element.set, element.key) in own:
+                case (Add(element) | Replace(element)) if (element.set, element.key) in own:
                     pass
                 case _:
                     spared.append(change)
         return spared
+
+    def _held_by_both(self, set_name: str) -> list[Element]:
+        """Everything in a set that holds elements of the admin's; nothing of one that holds none."""
+        held = [found for part in super().dump(set_name) for found in part]
+        return held if any(map(_own, held)) else []
 
     def _wrong(self, name: str) -> str | None:
         definition = self.definition(name)

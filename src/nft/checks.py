@@ -65,7 +65,10 @@ def key(policy: Policy, text: str) -> bytes:
 
 
 def open_to(policy: Policy, address_key: bytes) -> None:
-    """Refuse what is no single home's own address, and what is trusted anyway, also in part."""
+    """Refuse what is no single home's own address, what is trusted anyway, also in part, and what no set can hold."""
+    if policy.family == ("ip6" if len(address_key) == 4 else "ip"):
+        only = f"table {policy.family} {policy.table} keeps no address of this family; one of family inet keeps both"
+        raise Refusal("bad-address", f"{address(policy, address_key)} has no place: {only}")
     first = last = int.from_bytes(address_key, "big")
     if len(address_key) == 4:
         special, trusted = _SPECIAL4.meet(first, last), policy.trusted4

@@ -100,6 +100,8 @@ class Plan:
                 self._take(held)
             return
         checks.open_to(self._policy, key)
+        if self._policy.mode == "sets":
+            raise checks.Refusal("no-bans", 'with mode = "sets" nobody is banned: the ruleset is the admin\'s own')
         if held is None and self._book.count(*BANS) >= self._policy.max_grants:
             raise checks.Refusal("too-many", f"{self._policy.max_grants} bans hold, the most allowed")
         end_ms = self._now_ms + request.duration_s * 1000
