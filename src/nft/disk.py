@@ -63,8 +63,8 @@ class Disk:
 
     The file is a first line that is written over in place, and lines that are appended. A whole new one is
     written beside it, under the name with `.new`, and renamed: after a power cut there is the old or the
-    new. Where the file can no longer be kept true it is removed, which needs no room. One file that is
-    there when the thread starts is left alone until a whole new one takes its place, or has to and cannot.
+    new. Where the file can no longer be kept true it is removed, which needs no room. The one that is there
+    at first is left alone until a whole new one takes its place, or must and cannot.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,8 +78,7 @@ class Disk:
         """Bytes that wait for the disk."""
         self.problem: str | None = None
         """Why the file could not be written, until a whole new one is in place."""
-        self.behind = False
-        """Whether the file lacks what was appended, or went: a whole new one is needed."""
+        self._behind = False  # the file lacks what was appended, or went
         self._file: int | None = None
         self._size = 0
         self._new: int | None = None
@@ -158,12 +157,12 @@ class Disk:
     def _append(self, data: bytes, *, taken: bool) -> None:
         if self._file is None:
             return
-        if not self.behind:
+        if not self._behind:
             try:
                 _write(self._file, data, self._size)
                 os.fdatasync(self._file)
             except OSError as error:
-                self.behind = True
+                self._behind = True
                 self._trouble(error)
                 with suppress(OSError):  # a half line at the end is left out by whoever reads
                     os.ftruncate(self._file, self._size)
@@ -222,14 +221,14 @@ class Disk:
                     self._trouble(error)
                     self._remove()
                 else:
-                    self.problem, self.behind, self._must_go = None, False, False
+                    self.problem, self._behind, self._must_go = None, False, False
                     return
         if must or self._must_go:
             self._remove()
 
     def _remove(self) -> None:
         """Leave no file: what it tells is no longer so."""
-        self.behind = True
+        self._behind = True
         self._let_go()
         try:
             with suppress(FileNotFoundError):

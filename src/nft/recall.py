@@ -105,18 +105,22 @@ def _load(path: Path) -> bytes | None:
     except OSError as error:
         why = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened ({error.strerror})"
         raise RecordError(path, "", why) from None
-    with os.fdopen(fd, "rb") as file:
-        about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode):
-            raise RecordError(path, "", "is not a regular file")
-        if about.st_uid not in {0, os.geteuid()}:
-            raise RecordError(
-                path, "", f"belongs to user {about.st_uid}; it must be user {os.geteuid()}'s or root's"
-            )
-        try:
-            data = file.read(LARGEST + 1)
-        except OSError as error:
-            raise RecordError(path, "", f"cannot be read ({error.strerror})") from None
-    if len(data) > LARGEST:
+    try:
+        _check(path, os.fstat(fd))
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read()
+    except OSError as error:
+        raise RecordError(path, "", f"cannot be read ({error.strerror})") from None
+    finally:
+        os.close(fd)
+
+
+def _check(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise RecordError(path, "", "is not a regular file")
+    if found.st_uid not in {0, os.geteuid()}:
+        raise RecordError(
+            path, "", f"belongs to user {found.st_uid}; it must be user {os.geteuid()}'s or root's"
+        )
+    if found.st_size > LARGEST:
         raise RecordError(path, "", f"is larger than {LARGEST} bytes")
-    return data

@@ -36,8 +36,10 @@ Change = tuple[str, bytes, Entry | None]
 class Record:
     """Writes what is in a book to disk, in the background. One thread calls it, and never waits but in `close`.
 
-    Nothing is written before the first `rewrite`. `tell` hears from `go_on` why the file cannot be written
-    or kept, and None once it is whole again; until then it is tried anew every 50 s.
+    Nothing is written before `rewrite`, and the disk's thread is not started but by `go_on` or `note` after
+    it: so it may be made, and asked, before a fork, and before the process gives up what a thread would keep.
+    `tell` hears from `go_on` why the file cannot be written or kept, and None once it is whole again; until
+    then it is tried anew every 50 s.
     """
 
     def __init__(self, path: Path, book: Book, ipv6_prefix: int, tell: Callable[[str | None], None]) -> None:
@@ -52,7 +54,7 @@ class Record:
         self._began_s: float | None = None  # the last rewriting
         self._stamped_s = 0.0
         self._rest: Iterator[Entry] | None = None  # of the rewriting that is under way
-        self._must = False
+        self._asked = self._must = False
         self._meanwhile: list[bytes] = []
         self._meanwhile_size = 0
 
@@ -74,11 +76,14 @@ class Record:
             self._copy(2 * done, 0.0)  # so that it ends, however much is noted
 
     def rewrite(self) -> None:
-        """Begin to write the file whole anew from the book. If that fails, the one that is there goes."""
-        self._begin(must=True)
+        """Have the file written whole anew from the book. If that fails, the one that is there goes."""
+        self._asked = True
 
     def go_on(self) -> bool:
         """One slice of what is to be done, about 1 ms; True while there is more to do at once."""
+        if self._asked:
+            self._asked = False
+            self._begin(must=True)
         if self._began_s is None:
             return False
         until_s = time.monotonic() + _SLICE_S
@@ -96,10 +101,10 @@ class Record:
 
     def next_s(self) -> float | None:
         """Seconds until `go_on` has something to do; None: not before the next call."""
-        if self._began_s is None:
-            return None
         if self._at_once():
             return 0.0
+        if self._began_s is None:
+            return None
         waits = [_LOOK_S] if self._rest is not None or self._disk.busy() else []
         if len(self._book):
             waits.append(max(0.0, self._stamped_s + _STAMP_S - time.monotonic()))
@@ -119,14 +124,15 @@ class Record:
 
     def _at_once(self) -> bool:
         return (
-            bool(self._pending)
+            self._asked
+            or bool(self._pending)
             or self._told != self._disk.problem
             or (self._rest is not None and self._disk.waiting < _AHEAD)
         )
 
     def _rewrite_in_s(self) -> float | None:
-        """Seconds until the file is to be written whole; None: it need not be, or the disk has to be waited for."""
-        if self._began_s is None or self._disk.busy():
+        """Seconds until the file is to be written whole again; None: it need not be, or the disk is behind."""
+        if self._began_s is None or self._disk.waiting >= _AHEAD:
             return None
         if self._disk.problem is not None:
             return max(0.0, self._began_s + _STAMP_S - time.monotonic())

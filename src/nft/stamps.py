@@ -75,8 +75,8 @@ def iso(wall_ms: int) -> str:
 def parse(line: bytes) -> Stamp:
     """The stamp in a record's first line. Raises ValueError with what is wrong."""
     fields = fields_of(line)
-    if fields.get("version") != VERSION:
-        raise ValueError(f"has version {fields.get('version')!r}, not {VERSION}")
+    if (version := fields.get("version")) != VERSION or version is True:
+        raise ValueError(f"has version {version!r}, not {VERSION}")
     boot, at = text(fields, "boot"), text(fields, "time")
     try:
         moment = datetime.fromisoformat(at) - _EPOCH
