@@ -5,6 +5,7 @@ Three walls, from the outside in: no_new_privs and capabilities (safeip.privileg
 """
 
 import contextlib
+import ctypes
 import errno
 import importlib
 import os
@@ -24,6 +25,7 @@ def entering(who: str, needed: Iterable[str]) -> Iterator[None]:
             raise OSError(errno.EBUSY, "it has started a thread already")  # noqa: TRY301 (told as the others are)
         for name in needed:
             importlib.import_module(name)
+        ctypes.CDLL("libgcc_s.so.1")  # what glibc loads when a thread ends by pthread_exit(3)
         yield
     except (ImportError, OSError, RuntimeError) as error:  # the last is libseccomp's
         raise PermissionError(f"{who} cannot be shut in: {error}") from None
