@@ -1,7 +1,7 @@
 """Sets in a table of the admin's (mode "sets"): which of them can hold grants, and what in them is the admin's own."""
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from nft import netlink
 from nft.netlink_sets import NetlinkSets
@@ -39,9 +39,9 @@ class AdminSets(NetlinkSets):
         """See nft.sets.Sets."""
         return [None if _own(found) else found for found in super().read(keys)]
 
-    def dump(self, set_name: str) -> Iterator[list[Element]]:
+    def dump(self, set_name: str, known: Container[bytes] = ()) -> Iterator[list[Element]]:
         """See nft.sets.Sets."""
-        for part in super().dump(set_name):
+        for part in super().dump(set_name, known):
             yield [found for found in part if not _own(found)]
 
     def _transact(self, changes: Sequence[Change], generation: int = 0) -> int:

@@ -15,7 +15,6 @@ from nft.plan import element
 from nft.repair import Repair
 from nft.sets import Change, Element, KernelError, Remove, Replace, whole
 
-_AT_START = 5000
 _SLICE = 200  # elements read, or changed, at once: some 2 ms
 _NEAR_MS = 100  # the kernel counts in ticks of 1 to 10 ms
 
@@ -32,9 +31,8 @@ class Adoption:
 
     def everything(self, set_name: str) -> None:
         """Take over all that a set holds. Takes some seconds for 100,000 elements. Raises KernelError."""
-        found = list(whole(self._sets, set_name).values())
-        for start in range(0, len(found), _AT_START):
-            self._adopt(found[start : start + _AT_START], now_ms())
+        for part in whole(self._sets, set_name):
+            self._adopt(part, now_ms())
 
     def shorten(self, set_name: str) -> None:
         """The set's elements may last less long than before."""

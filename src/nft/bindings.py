@@ -7,7 +7,7 @@ passes the same tests; what it costs beside it is measured in bench/.
 import errno
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -83,12 +83,13 @@ class BindingsSets:
         }
         return [held.get(key) for key in wanted]
 
-    def dump(self, set_name: str) -> Iterator[list[Element]]:
+    def dump(self, set_name: str, known: Container[bytes] = ()) -> Iterator[list[Element]]:
         """See nft.sets.Sets. All at once, and times to the second only: nft's JSON has no more."""
         answer = json.loads(self._bindings.run(f"list set {self._table} {set_name}", as_json=True))
         for item in answer["nftables"]:
             if "set" in item:
-                yield [_parse(set_name, element) for element in item["set"].get("elem", [])]
+                found = (_parse(set_name, element) for element in item["set"].get("elem", []))
+                yield [element for element in found if element.key not in known]
 
     def _lines(self, change: Change) -> list[str]:
         if isinstance(change, Flush):

@@ -4,7 +4,7 @@ A restore puts 100,000 elements together, and an adoption takes them apart: so t
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import groupby
 
 from nft import netlink
@@ -20,12 +20,19 @@ _KEYS = {
 }
 
 
-def elements(body: memoryview) -> tuple[str, list[Element]]:
-    """The set and the elements that a NEWSETELEM or DELSETELEM message names."""
+def elements(body: memoryview, known: Container[bytes] = ()) -> tuple[str, list[Element]]:
+    """The set and the elements that a NEWSETELEM or DELSETELEM message names; without those with `known` keys."""
     values = netlink.values(body)
     set_name = netlink.name(values.get(netlink.LIST_SET, _NOTHING))
     items = netlink.attributes(values.get(netlink.LIST_ELEMENTS, _NOTHING))
-    return set_name, [_parse(set_name, netlink.values(item)) for _, item in items]
+    new = [item for _, item in items if not known or _first_key(item) not in known]
+    return set_name, [_parse(set_name, netlink.values(item)) for item in new]
+
+
+def _first_key(item: memoryview) -> bytes:
+    """The key of an element where that comes first, as every kernel has it."""
+    _, value = next(netlink.attributes(item), (0, _NOTHING))
+    return bytes(value[4:])
 
 
 def _parse(set_name: str, values: dict[int, memoryview]) -> Element:

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from nft import netlink
 from nft.elements import counted, element, elements, steps
@@ -98,10 +98,10 @@ class NetlinkSets:
             found += self._read(wanted[start : start + _PER_READ])
         return found
 
-    def dump(self, set_name: str) -> Iterator[list[Element]]:
+    def dump(self, set_name: str, known: Container[bytes] = ()) -> Iterator[list[Element]]:
         """See nft.sets.Sets. 300 elements at a time; each has a socket of its own, so others need not wait."""
         for part in self._dump(Message.GETSETELEM, netlink.text(netlink.LIST_SET, set_name)):
-            yield [found for message in part for found in elements(message.body)[1]]
+            yield [found for message in part for found in elements(message.body, known)[1]]
 
     def names(self, kind: Message) -> list[str]:
         """The names of the table's sets and maps (GETSET) or chains (GETCHAIN); none without a table."""

@@ -130,7 +130,7 @@ def down(policy: Policy) -> None:
         return
     with contextlib.closing(AdminSets(policy.family, policy.table)) as sets:
         for name in set(render.service_sets(policy)) & set(_present(sets).sets) - sets.unfit(render.service_sets(policy)).keys():
-            held = list(whole(sets, name))
+            held = [found.key for part in whole(sets, name) for found in part]
             for start in range(0, len(held), _AT_ONCE):
                 sets.commit([Remove(name, key) for key in held[start : start + _AT_ONCE]])
 

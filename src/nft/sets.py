@@ -1,6 +1,6 @@
 """Elements of the kernel's sets, and the one narrow interface through which the gate changes them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
@@ -94,22 +94,25 @@ class Sets(Protocol):
     def read(self, keys: Iterable[tuple[str, bytes]]) -> list[Element | None]:
         """One element for each (set, key), None where the kernel holds none."""
 
-    def dump(self, set_name: str) -> Iterator[list[Element]]:
-        """All elements of a set, some at a time; between two of them anything may change.
+    def dump(self, set_name: str, known: Container[bytes] = ()) -> Iterator[list[Element]]:
+        """All elements of a set but those with `known` keys, some at a time; between two of them anything may change.
 
         While the kernel moves a set that has grown into a larger table, it may skip some and tell others
         twice (seen with Linux 6.1): see `whole`. Raises KernelError, with ENOENT where there is no such set.
         """
 
 
-def whole(sets: Sets, set_name: str) -> dict[bytes, Element]:
-    """Every element of a set by its key: dumps until one brings nothing new. Raises KernelError."""
-    found: dict[bytes, Element] = {}
+def whole(sets: Sets, set_name: str) -> Iterator[list[Element]]:
+    """Every element of a set once, some at a time: dumps until one brings nothing new. Raises KernelError."""
+    known: set[bytes] = set()
     while True:
-        known = len(found)
-        found |= {element.key: element for part in sets.dump(set_name) for element in part}
-        if len(found) == known:
-            return found
+        before = len(known)
+        for part in sets.dump(set_name, known):
+            new = {element.key: element for element in part if element.key not in known}
+            known |= new.keys()
+            yield list(new.values())
+        if len(known) == before:
+            return
 
 
 def key_text(key: bytes) -> str:

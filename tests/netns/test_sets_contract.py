@@ -38,7 +38,10 @@ def given(text: str = "203.0.113.7", timeout: int = 2 * HOUR, left: int | None =
 
 
 def held(sets, name: str = "a4") -> dict[bytes, Element]:
-    return whole(sets, name)
+    found = [element for part in whole(sets, name) for element in part]
+    by_key = {element.key: element for element in found}
+    assert len(by_key) == len(found)  # each is told once
+    return by_key
 
 
 def about(found: int | None, wanted: int) -> bool:
@@ -139,6 +142,14 @@ def test_reads_what_is_there_and_none_for_the_rest(sets):
     places = [("a6", key("2001:db8:1::")), ("a4", key("203.0.113.2")), ("a4", key("203.0.113.1"))]
     found = sets.read(places)
     assert [element and element.key for element in found] == [places[0][1], None, places[2][1]]
+
+
+def test_a_dump_leaves_out_what_is_known(sets):
+    addresses = ["203.0.113.1", "203.0.113.2", "203.0.113.3"]
+    sets.commit([Add(given(address)) for address in addresses] + [Add(given("2001:db8:1::")), Add(given("2001:db8:2::"))])
+    told = [element.key for part in sets.dump("a4", {key("203.0.113.2"), key("203.0.113.9")}) for element in part]
+    assert sorted(told) == [key("203.0.113.1"), key("203.0.113.3")]
+    assert [e.key for part in sets.dump("a6", {key("2001:db8:1::")}) for e in part] == [key("2001:db8:2::")]
 
 
 def test_dumping_a_set_that_is_not_there_says_so(sets):
