@@ -211,7 +211,7 @@ class Oracle:
                 holder = HOLDER.fullmatch(request["holder"]) is not None
                 return times and holder and good_note(request["note"]) and self._may_hold(address)
             case "ban":
-                if self._policy.mode == "sets":
+                if self._policy.mode == "sets" and request["duration_s"]:
                     return False  # the admin's ruleset knows no bans
                 fits = self._may_hold(address) if request["duration_s"] else self._good(address)
                 return fits and 0 <= request["duration_s"] <= LONGEST_BAN_S
