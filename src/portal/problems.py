@@ -41,6 +41,7 @@ _BY_CODE = {
     "trusted-address": ("trusted-address", 422),
     "special-address": ("address-refused", 422),
     "bad-address": ("address-refused", 422),
+    "no-bans": ("address-refused", 422),
     "too-many": ("too-many", 503),
 }
 _KNOWN = (

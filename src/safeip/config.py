@@ -162,9 +162,11 @@ def parse_config(text: str, path: str) -> Config:
         state_dir=f"{state_dir}/{PORTAL_STATE}",
     )
     _check_schemes(portal, settings)
+    family, table = gate.get("table", values.table_name, ("inet", "safeip"))
     policy = Policy(
         mode=gate.get("mode", values.choice("table", "sets"), "table"),
-        table=gate.get("table", values.table_name, "safeip"),
+        family=family,
+        table=table,
         trusted=trusted,
         ipv6_prefix=prefix,
         max_grants=gate.get("max_grants", values.whole_number(1, 1_000_000), 100_000),
@@ -172,6 +174,9 @@ def parse_config(text: str, path: str) -> Config:
         portal_ports=_portal_ports(listen),
         portal_proxies=settings.trusted_proxies,
     )
+    if policy.mode == "table" and policy.family != "inet" and gate.sound("mode"):
+        wrong = values.not_inet(f"{policy.family} {policy.table}")
+        gate.problem("table", wrong.wrong, wrong.right)
     if policy.mode == "sets" and not gate.has("table"):
         gate.problem("table", "is missing", 'with mode = "sets" it names your own table, such as "inet filter"')
     for section in (root, portal, gate):

@@ -17,7 +17,7 @@ _PORTS = re.compile(r"(tcp|udp)/([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,9})")
 _URL = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # printable ASCII without what a URL never holds bare: " < > \ ^ ` { | }
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?")
-_TABLE = re.compile(r"inet ([A-Za-z][A-Za-z0-9_-]{0,31})")
+_TABLE = re.compile(r"(inet|ip6?) ([A-Za-z][A-Za-z0-9_-]{0,31})")
 _WIDEST = {4: 8, 6: 7}  # an IPv4 /8 and the IPv6 private range fc00::/7 are the widest that one home can own
 _TITLE_LENGTH = 64
 
@@ -203,10 +203,15 @@ def _port(written: str, digits: str) -> int:
     return port
 
 
-def table_name(value: object) -> str:
-    """The name out of "inet NAME", the way nft writes a table of both IP families."""
+def table_name(value: object) -> tuple[str, str]:
+    """The family and the name out of "inet NAME", the way nft writes a table; "ip" and "ip6" are tables of one IP family."""
     written = text(value)
     match = _TABLE.fullmatch(written)
     if not match:
-        raise WrongValueError(f"{shown(written)} is not an inet table", 'write "inet NAME", such as "inet safeip"')
-    return match[1]
+        raise not_inet(written)
+    return match[1], match[2]
+
+
+def not_inet(written: str) -> WrongValueError:
+    """What is wrong with a table that is not of both IP families."""
+    return WrongValueError(f"{shown(written)} is not an inet table", 'write "inet NAME", such as "inet safeip"')

@@ -192,6 +192,20 @@ max_duration = "2h"
     assert settings.services["a-b4"].default_duration_s == 2 * 3600, "the default gives way to a shorter maximum"
 
 
+@pytest.mark.parametrize("family", ["inet", "ip", "ip6"])
+def test_an_admins_own_table_may_be_of_one_family(family):
+    config = parse(f"""
+[portal]
+url = "https://open.example.org"
+[gate]
+mode = "sets"
+table = "{family} filter"
+[services.cloud]
+ports = ["tcp/443"]
+""")
+    assert (config.policy.family, config.policy.table) == (family, "filter")
+
+
 def test_a_portal_behind_a_proxy_of_its_own_host_may_stand_behind_a_protected_port() -> None:
     text = portal('listen = ["127.0.0.1:443", "[::1]:443"]\ntls = "off"')
     assert parse(text.replace("https://", "http://")).settings.url == "http://open.example.org:8443"
