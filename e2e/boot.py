@@ -28,13 +28,17 @@ DAY_S = 86400
 
 @dataclass(frozen=True)
 class Try:
-    """What one fault did. Grants that were lost or got longer, packets that fared wrongly, and for how long."""
+    """What one fault did: grants that were lost or got longer, packets that fared wrongly, and for how long.
+
+    `leaving` is how many packets of strangers were accepted while the machine went down.
+    """
 
     lost: int
     longer: int
     accepted: int
     dropped: int
     repair_ms: int
+    leaving: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Fault:
 
     def broken(self, one: Try) -> bool:
         """Whether a promise was broken."""
-        broken = one.lost + one.longer + (0 if self.opens else one.accepted)
+        broken = one.lost + one.longer + one.leaving + (0 if self.opens else one.accepted)
         return broken + (0 if self.loses or self.opens else one.dropped) > 0
 
 
@@ -116,10 +120,11 @@ class Day:
         No grant may have more than it had less the time that passed, plus `shift`, by which the clock is wrong since;
         where that is None, no more than it had.
         """
-        before, began = self.left(), time.monotonic()
+        before, began, since = self.left(), time.monotonic(), self.gateway.now()
         switch(rtc)
         self.until_ready()
-        return self._judge(before, began, 0, shift)
+        leaving = self.gateway.seen(since, "last").accepted(*STRANGERS)
+        return replace(self._judge(before, began, 0, shift), leaving=leaving)
 
     def without_a_daemon(self, harm: Callable[[], object], mend: str) -> Try:
         """The daemon is gone while `harm` is done: strangers must stay outside. `mend` brings it back."""
@@ -274,11 +279,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def table(tried: Sequence[Fault]) -> str:
     """A row for each fault."""
-    rows: list[tuple[str, ...]] = [("fault", "times", "grants lost", "longer", "wrongly accepted", "wrongly dropped", "repair: median", "worst")]
+    rows: list[tuple[str, ...]] = [("fault", "times", "grants lost", "longer", "wrongly accepted", "going down", "wrongly dropped", "repair: median", "worst")]
     rows += [
         (
             fault.name, str(len(fault.tries)), *(
-                str(sum(getattr(one, what) for one in fault.tries)) for what in ("lost", "longer", "accepted", "dropped")
+                str(sum(getattr(one, what) for one in fault.tries)) for what in ("lost", "longer", "accepted", "leaving", "dropped")
             ), _seconds(statistics.median(one.repair_ms for one in fault.tries)),
             _seconds(max(one.repair_ms for one in fault.tries)),
         )

@@ -91,7 +91,7 @@ class Gateway:
         begin = time.monotonic()
         while True:  # what is sent before somebody listens may be lost
             try:
-                self._ask({"since": 1 << 62}, 2)
+                self._ask({"since": 1 << 62, "life": "now"}, 2)
             except TimeoutError:
                 if time.monotonic() - begin > BOOT_S:
                     raise MachineError(f"nobody answers in the machine after {BOOT_S} s") from None
@@ -124,15 +124,15 @@ class Gateway:
             raise MachineError(f"{command}: exit {answer['code']}: {answer['out'].strip()}")
         return str(answer["out"])
 
-    def seen(self, since: int = 0) -> Seen:
-        """What became of everybody's packets since a moment of this boot."""
-        answer = self._ask({"since": since}, 120)
+    def seen(self, since: int = 0, life: str = "now") -> Seen:
+        """What became of everybody's packets since a moment of this boot (`now`) or of the one before (`last`)."""
+        answer = self._ask({"since": since, "life": life}, 120)
         runs = {source: tuple(Run(*run) for run in found) for source, found in answer["runs"].items()}
         return Seen(answer["now"], answer["wire"], runs)
 
     def now(self) -> int:
         """The machine's monotonic clock, in milliseconds."""
-        return int(self._ask({"since": 1 << 62}, 120)["now"])
+        return int(self._ask({"since": 1 << 62, "life": "now"}, 120)["now"])
 
     def wait_for(self, what: str, condition: Callable[[], bool], timeout: float = 180) -> None:
         """MachineError after `timeout` seconds."""

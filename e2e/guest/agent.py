@@ -1,7 +1,7 @@
 """Does what the test asks for over the second serial line: one JSON object a line, each with an answer.
 
 {"id": 1, "run": "shell words", "timeout": 60} -> {"id": 1, "code": 0, "out": "both outputs"}
-{"id": 2, "since": 12345} -> {"id": 2, "now": 23456, "wire": 3456, "runs": {"203.0.113.66": [["0", 12345, 17], …], …}}
+{"id": 2, "since": 12345, "life": "now"} -> {"id": 2, "now": 23456, "wire": 3456, "runs": {"203.0.113.66": [["0", 12345, 17], …], …}}
 """
 
 import json
@@ -26,9 +26,12 @@ def run(command: str, timeout: float) -> dict[str, object]:
     return {"code": done.returncode, "out": done.stdout.decode("utf-8", "replace")}
 
 
-def seen(since: int) -> dict[str, object]:
-    """What became of each source's packets since a moment: how it began, when, and for how many packets."""
-    path, wire = Path("/run/e2e/ticks"), Path("/run/e2e/wire")
+def seen(since: int, life: str) -> dict[str, object]:
+    """What became of each source's packets since a moment, in this life of the machine (`now`) or in its `last`.
+
+    How they fared, from when on, and for how many packets in a row.
+    """
+    path, wire = Path("/var/lib/e2e", life, "ticks"), Path("/var/lib/e2e", life, "wire")
     lines = path.read_text("ascii").splitlines()[:-1] if path.exists() else []
     moments = [(int(at), marks) for at, _, marks in (line.partition(" ") for line in lines) if int(at) >= since]
     runs = {}
@@ -53,7 +56,10 @@ def main() -> None:
             for text in asked:
                 try:
                     request = json.loads(text)
-                    answer = seen(request["since"]) if "since" in request else run(request["run"], request["timeout"])
+                    if "since" in request:
+                        answer = seen(request["since"], request["life"])
+                    else:
+                        answer = run(request["run"], request["timeout"])
                 except (ValueError, KeyError):
                     continue  # what the line held before somebody listened
                 line.write(b"\n" + json.dumps({"id": request["id"], **answer}).encode() + b"\n")

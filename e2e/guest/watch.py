@@ -1,6 +1,6 @@
 """A service on a protected port, and those who send to it from outside: a packet each, every 20 ms.
 
-A line of /run/e2e/ticks is one such moment: milliseconds of the monotonic clock, then for each source `1` (the service
+A line of /var/lib/e2e/now/ticks is one such moment: milliseconds of the monotonic clock, then for each source `1` (the service
 got the packet), `0` (it did not) or `-` (there was no way to send it).
 """
 
@@ -56,7 +56,7 @@ def main() -> None:
     waiting: collections.deque[tuple[int, list[str]]] = collections.deque()
     number = 0  # of the oldest moment in `waiting`
     notify()
-    with Path("/run/e2e/ticks").open("w", buffering=1) as ticks:
+    with Path("/var/lib/e2e/now/ticks").open("w", buffering=1) as ticks:
         due = time.monotonic()
         while True:
             marks = ["-"] * len(SOURCES)
