@@ -109,7 +109,7 @@ def whole(sets: Sets, set_name: str) -> Iterator[list[Element]]:
         before = len(known)
         for part in sets.dump(set_name, known):
             new = {element.key: element for element in part if element.key not in known}
-            known |= new.keys()
+            known.update(new)
             yield list(new.values())
         if len(known) == before:
             return
