@@ -13,6 +13,7 @@ import pytest
 
 from lab.net import Namespace, veth
 from lab.process import wait_for
+from nft import rules
 from nft.gate import Gate
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy, PortRange, ServiceRule
@@ -334,6 +335,29 @@ def test_answers_to_what_the_inside_asked_from_a_protected_port_number_pass(plac
     assert ask(getattr(place, source), STRANGER4, 53, kind, own_port) == f"stranger {SECOND4}"
     if source != "gateway":
         assert ask(getattr(place, source), STRANGER6, 53, kind, own_port).startswith("stranger 2001:db8:9::")
+
+
+def test_a_lan_with_addresses_that_nobody_named_is_trusted_by_its_interface(place):
+    """Its provider gave it another prefix. examples/custom.nft says what to do."""
+    place.client.configure("addr add 2001:db8:77::20/64 dev eth0 nodad")
+    place.gateway.configure("route add 2001:db8:77::/64 dev br0")
+    place.stranger.configure("route add 2001:db8:77::/64 via 2001:db8:66::1")
+
+    def reaches() -> bool:
+        with place.client.entered(), socket.socket(socket.AF_INET6) as asking:
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NOW)
+            asking.bind(("2001:db8:77::20", 0))
+            asking.settimeout(0.2)
+            with place.stranger.entered(), socket.create_server(("::", 443), family=socket.AF_INET6):
+                return asking.connect_ex((STRANGER6, 443)) == 0
+
+    assert not reaches()
+    custom = str(Path("examples/custom.nft").resolve())
+    with place.gateway.entered(), contextlib.closing(Gate(POLICY, custom)) as second:
+        assert rules.check(POLICY, custom) == []
+        second.start()
+    assert reaches()
+    assert shut(place, place.stranger, SERVER6, 443)
 
 
 def packet(kind: str, source: str, target: str, own_port: int, port: int, flags: int = 0, seq: int = 0, ack: int = 0, data: bytes = b"x") -> bytes:

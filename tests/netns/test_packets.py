@@ -254,6 +254,30 @@ def test_what_is_established_ends_with_the_grant_unless_it_may_be_kept(field, se
         assert field.send(port=port) == 0  # a new one is not
 
 
+@pytest.mark.parametrize("port", [443, 444])
+def test_what_stood_before_there_was_a_table_is_cut_whoever_speaks_first(port):
+    """The kernel tracks nothing until then, and takes the server, who goes on sending, for the one who asked."""
+    keep = ServiceRule("keys", (PortRange("tcp", 444, 444),), HOUR, "keep")
+    with contextlib.ExitStack() as stack:
+        gateway, visitor = (stack.enter_context(Namespace(label, "sipt")) for label in ("gateway", "visitor"))
+        veth(gateway, "wan", (f"{GATEWAY4}/24",), right=visitor, right_name="net", right_addresses=(f"{VISITOR4}/24",))
+        with gateway.entered():
+            listening = stack.enter_context(socket.create_server((GATEWAY4, port)))
+        client = stack.enter_context(visitor.connect(GATEWAY4, port))
+        server = stack.enter_context(listening.accept()[0])
+        client.settimeout(0.3)
+        server.settimeout(0.3)
+        with gateway.entered():
+            gate = stack.enter_context(contextlib.closing(Gate(Policy({"cloud": CLOUD, "keys": keep}, ()))))
+            gate.start()
+        server.send(b"on I go")
+        with pytest.raises(TimeoutError):
+            client.recv(10)
+        client.send(b"me too")
+        with pytest.raises(TimeoutError):
+            server.recv(10)
+
+
 @contextlib.contextmanager
 def unharmed_flow(field: Field) -> Iterator[None]:
     """A flood of one who is let in and of a stranger: every packet of the one gets through, none of the other."""
