@@ -114,11 +114,13 @@ class Record:
 
     def close(self) -> None:
         """Write what waits and a last stamp, and end the thread. Waits for the disk, for some 10 s at most."""
+        if self._began_s is None:
+            return
         until_s = time.monotonic() + _PATIENCE_S
-        while (self._pending or self._rest is not None) and time.monotonic() < until_s:
+        while (self._asked or self._pending or self._rest is not None) and time.monotonic() < until_s:
             if not self.go_on():
                 time.sleep(_LOOK_S / 10)  # the disk has enough to do
-        if self._began_s is not None and len(self._book):
+        if len(self._book):
             self._stamp(0)
         self._disk.close(max(0.0, until_s - time.monotonic()))
 

@@ -122,6 +122,32 @@ def test_no_thread_starts_before_the_loop_asks(gate: Gate):
     assert tasks() == threads
 
 
+def test_one_that_never_began_leaves_the_file_as_it_is(gate: Gate):
+    """A start that failed half way knows less than the file."""
+    gate.path.write_text("of the boot before")
+    gate.put(entry(1))
+    gate.record.rewrite()
+    gate.record.close()
+    assert gate.path.read_text() == "of the boot before"
+
+
+def test_a_rewriting_that_waits_is_done_at_the_end(gate: Gate):
+    gate.start()
+    gate.book.put(entry(1))
+    gate.record.rewrite()
+    gate.record.close()
+    assert gate.on_disk() == list(gate.book)
+
+
+def test_when_all_has_ended_the_file_forgets_it(gate: Gate):
+    gate.start()
+    gate.put(*(entry(number) for number in range(3000)))
+    gate.settle()
+    gate.book.expire(1 << 60, most=3000)
+    gate.settle()
+    assert gate.path.read_bytes().count(b"\n") == 1
+
+
 def test_nothing_is_written_while_nothing_is_open(gate: Gate, monkeypatch: pytest.MonkeyPatch):
     gate.start()
     assert gate.record.next_s() is None
