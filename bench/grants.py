@@ -6,9 +6,11 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from statistics import median
 
 from bench._figures import table
@@ -51,6 +53,13 @@ def fill(sets: NetlinkSets, count: int) -> None:
         sets.commit([Add(element) for element in elements[start : start + 5000]])
 
 
+def serve(connection: socket.socket, directory: Path) -> None:
+    gate = Gate(POLICY, record=directory / "grants.jsonl")
+    gate.start()
+    with contextlib.closing(gate), contextlib.suppress(PortalGone):
+        Server(gate, connection).run()
+
+
 class Served:
     """A gate with its server in a process of its own, and the callers' end of its wire."""
 
@@ -63,9 +72,8 @@ class Served:
             self.child = os.fork()
             if self.child == 0:
                 self.wire.close()
-                with contextlib.suppress(PortalGone), contextlib.closing(Gate(POLICY)) as gate:
-                    gate.start()
-                    Server(gate, theirs).run()
+                with tempfile.TemporaryDirectory() as directory:
+                    serve(theirs, Path(directory))
                 os._exit(0)
             theirs.close()
         stack.callback(self.close)

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -23,7 +24,6 @@ from nft.gate import Answer, Gate
 from nft.listing import Items
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy, PortRange, ServiceRule
-from nft.rules import Rules
 from nft.sets import Add, Element, Remove
 
 HOUR = 3600
@@ -36,8 +36,8 @@ SERVICE, SET = "service00", "service004"
 SERVICES = 28  # a ruleset of 18 KiB
 
 
-def policy() -> Policy:
-    ports = ((PortRange("tcp", 1000 + n, 1000 + n), PortRange("udp", 3000 + 10 * n, 3005 + 10 * n)) for n in range(SERVICES))
+def policy(first: int = 1000) -> Policy:
+    ports = ((PortRange("tcp", first + n, first + n), PortRange("udp", 3000 + 10 * n, 3005 + 10 * n)) for n in range(SERVICES))
     return Policy({f"service{n:02}": ServiceRule(f"service{n:02}", port, 12 * HOUR) for n, port in enumerate(ports)}, ())
 
 
@@ -49,11 +49,11 @@ class Run:
     """A gate, and what is done to it: each method is one operation of its kind, the `number`th."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
-        self.gate = stack.enter_context(contextlib.closing(Gate(policy())))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self.gate = stack.enter_context(contextlib.closing(Gate(policy(), record=directory / "grants.jsonl")))
         self.gate.start()
         self.others = stack.enter_context(contextlib.closing(NetlinkSets("inet", "safeip")))
         self.bindings = Bindings()
-        self.rules = Rules(self.others, None, print)
         knocks = ",".join(f"{text(KNOCK, number)} . tcp . 1000 timeout 1d" for number in range(HELD))
         self.bindings.load(f"add element inet safeip blocked4 {{ {knocks} }}")
         for number in range(HELD):
@@ -104,12 +104,13 @@ class Run:
         self.bindings.load("flush ruleset")
         self._repair()
 
-    def rules_loaded(self, _number: int) -> None:
-        self.rules.load(policy(), self.rules.present())
+    def reload(self, number: int) -> None:
+        """Each time with other ports."""
+        self.gate.reload(policy(1000 + number % 2 * SERVICES))
         self._repair()
 
     def rules_tried(self, _number: int) -> None:
-        if problem := self.bindings.check(render.script(policy(), self.rules.present())):
+        if problem := self.bindings.check(render.script(policy(), render.Present())):
             raise RuntimeError(problem)
 
     def ruleset_as_json(self, _number: int) -> None:
@@ -149,7 +150,8 @@ class Run:
         self._tidy()
 
     def _tidy(self) -> None:
-        self.gate.expire()
+        while self.gate.work():
+            pass
         self.gate.events()
 
 
@@ -164,7 +166,7 @@ KINDS: dict[str, tuple[Callable[[Run, int], None], int]] = {
     "list of 1,000 grants": (Run.list_of_grants, 200),
     "list of 1,000 who knocked": (Run.list_of_knocks, 200),
     "flush, and 1,000 grants put back": (Run.flush, 500),
-    "rules loaded (18 KiB)": (Run.rules_loaded, 50),
+    "reload (rules of 18 KiB)": (Run.reload, 50),
     "rules tried, not loaded": (Run.rules_tried, 50),
     "ruleset listed as JSON": (Run.ruleset_as_json, 200),
 }
