@@ -76,12 +76,12 @@ def parse(line: bytes) -> Stamp:
     """The stamp in a record's first line. Raises ValueError with what is wrong."""
     fields = fields_of(line)
     if (version := fields.get("version")) != VERSION or version is True:
-        raise ValueError(f"has version {version!r}, not {VERSION}")
+        raise ValueError(f"is not the first of a record of version {VERSION}")
     boot, at = text(fields, "boot"), text(fields, "time")
     try:
         moment = datetime.fromisoformat(at) - _EPOCH
     except (ValueError, TypeError, OverflowError):  # no time; one without a zone
-        raise ValueError(f"tells no time: {at!r}") from None
+        raise ValueError("needs a time as 'time'") from None
     wall_ms = moment // timedelta(milliseconds=1)
     return Stamp(Clock(number(fields, "monotonic_ms"), wall_ms, boot), number(fields, "next_ms"))
 
