@@ -92,7 +92,12 @@ class Gate:
         before = self._ledger.policy
         if problems := self._rules.problems(policy):
             raise KernelError(errno.EINVAL, "; ".join(problems))
-        self._repair.load(lambda present: self._rules.replace(policy, present))
+        self._repair.load(lambda present: self._rules.prepare(policy, present))
+        try:
+            self._repair.load(lambda present: self._rules.replace(policy, present))
+        except KernelError:
+            self._repair.load(lambda present: self._rules.load(before, present))
+            raise
         old = self._repair.names
         self._ledger.policy = policy
         self._repair.heed()

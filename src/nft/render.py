@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
-from nft.policy import Policy, ServiceRule
+from nft.policy import Policy, PortRange, ServiceRule
 
 # not resolved: the file may be seen through a directory that only its descriptor leads to
 BASE = Path(__file__).parents[2] / "nft" / "safeip.nft"
@@ -71,6 +71,26 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
             *(f"delete chain {table} {name}" for name in gone_chains),
             *(f"delete set {table} {name}" for name in gone_sets),
             "",
+        ]
+    )
+
+
+def ahead(policy: Policy, present: Present) -> str:
+    """What a change of ports needs in the kernel a transaction earlier: new services whole, and each port as a rule too.
+
+    A packet that is on its way while `script` takes effect keeps to the old rules, but finds the new elements of the map
+    (nf_tables reads the generation once for the rules of a hook, and again at each lookup). Its port may have moved from
+    the map to a rule that it does not see, or be sent to a chain that is empty for it, and nothing would stop it.
+    """
+    new = [service for service in policy.services.values() if f"service-{service.name}" not in present.chains]
+    ports = [(port, service.name) for service in policy.services.values() for port in service.ports]
+    return "\n".join(
+        [
+            f"table {policy.family} {policy.table} {{",
+            _sets([name for name in service_sets(policy) if name not in present.sets]),
+            *(_service(service, policy) for service in new),
+            _chain("ranges", "".join(_range(port, name) for port, name in ports)),
+            "}\n",
         ]
     )
 
@@ -144,12 +164,16 @@ def _ports(policy: Policy) -> str:
             if port.first == port.last:
                 single.append(f"{port.protocol} . {port.first} : goto service-{service.name}")
             else:
-                ranges.append(f"\t\t{port.protocol} dport {port.first}-{port.last} goto service-{service.name}\n")
+                ranges.append(_range(port, service.name))
     elements = f" elements = {{ {', '.join(single)} }};" if single else ""
     return (
         f"\tmap ports {{ type inet_proto . inet_service : verdict;{elements} }}\n"
         + _chain("ranges", "".join(ranges))
     )
+
+
+def _range(port: PortRange, name: str) -> str:
+    return f"\t\t{port.protocol} dport {port.first}-{port.last} goto service-{name}\n"
 
 
 @functools.cache

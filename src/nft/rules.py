@@ -59,6 +59,14 @@ class Rules:
             return self._load_less(policy, custom, error)
         return False
 
+    def prepare(self, policy: Policy, present: render.Present) -> bool:
+        """The step before `replace`, after which no packet passes between the two. Raises KernelError where nft refuses either."""
+        if policy.mode == "table":
+            if problem := self._bindings.check(render.script(policy, present, _existing(self._custom))):
+                raise KernelError(errno.EINVAL, problem)
+            self._bindings.load(render.ahead(policy, present))
+        return False
+
     def replace(self, policy: Policy, present: render.Present) -> bool:
         """As `load`, but where nft refuses anything nothing has changed. Raises KernelError."""
         self._bindings.load(render.script(policy, present, _existing(self._custom)))
