@@ -57,6 +57,8 @@ class Repair:
 
     def load(self, load: Callable[[render.Present], bool]) -> bool:
         """Have the rules loaded, and see to it that the listener does not take them for another's. Raises KernelError."""
+        if self._sets.owned():
+            raise KernelError(errno.EPERM, f"another program keeps table {self._table} from all others (flags owner) until it ends")
         before = self._sets.generation()
         anew = load(self._rules.present())
         after = self._sets.generation()
@@ -176,9 +178,6 @@ class Repair:
         self._ledger.tell({"event": "repaired", "grants": self._ledger.book.grants(), "ms": took_ms})
 
     def _refused(self, error: KernelError) -> None:
-        why = str(error)
-        if self._sets.owned():
-            why = "another program keeps it from all others (flags owner) until that program ends"
-        if why != self._told:
-            self._told = why
-            self._warn(f"table {self._table} cannot be put right, so that what it protects may be open: {why}")
+        if self._told != str(error):
+            self._told = str(error)
+            self._warn(f"table {self._table} cannot be put right, so that what it protects may be open: {error}")
