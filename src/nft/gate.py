@@ -79,7 +79,7 @@ class Gate:
         self._put_back([entry for entry in recorded if entry.set not in standing])
         if anew:
             self._commit([Add(element(entry, now_ms())) for entry in self._ledger.book])
-        self._repair.learn()
+        self._repair.learn(names)
         self._ledger.begin()
         return len(self._ledger.book)
 
@@ -101,7 +101,7 @@ class Gate:
         old = self._repair.names
         self._ledger.policy = policy
         self._repair.heed()
-        self._repair.learn()
+        self._repair.learn(self._repair.names - old)
         for name in old - self._repair.names:
             self._adoption.end(name)
         for name in self._repair.names - old:

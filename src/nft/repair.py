@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from nft import render
 from nft.book import BANS
@@ -54,6 +54,7 @@ class Repair:
         self.names = set(render.service_sets(policy)) | (set(BANS) if policy.mode == "table" else set())
         self._listener.heed(self.names, render.RECORDS)
         self._owed = {name: keys for name, keys in self._owed.items() if name in self.names}
+        self._known = {name: handles for name, handles in self._known.items() if name in self.names}
 
     def load(self, load: Callable[[render.Present], bool]) -> bool:
         """Have the rules loaded, and see to it that the listener does not take them for another's. Raises KernelError."""
@@ -66,9 +67,10 @@ class Repair:
             self._listener.own_generation(after)
         return anew
 
-    def learn(self) -> None:
-        """The sets that the table holds at this moment are those that the book speaks of."""
-        self._known = self._sets.handles()
+    def learn(self, names: Iterable[str]) -> None:
+        """These sets, as the table holds them at this moment, are those that the book speaks of."""
+        standing = self._sets.handles()
+        self._known.update((name, standing[name]) for name in names if name in standing)
 
     def moved(self) -> bool:
         """Whether a set is another than the one that the book speaks of."""
@@ -128,7 +130,7 @@ class Repair:
             if self.load(lambda present: self._rules.load(self._ledger.policy, present)):
                 lost = set(self.names)
             self._sets.commit([Flush(name) for name in sorted(lost - self._rules.unfit)])
-        self.learn()
+        self.learn(self.names)
         for name in lost:
             heard.lose(name)
         for place in heard.taken:
