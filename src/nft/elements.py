@@ -9,7 +9,7 @@ from itertools import groupby
 
 from nft import netlink
 from nft.netlink import Message
-from nft.sets import Change, Element, Flush, Put, Remove, Replace
+from nft.sets import Change, Element, Flush, New, Put, Remove, Replace
 
 _NOTHING = memoryview(b"")
 _TIMEOUT = netlink.attribute(netlink.ELEM_TIMEOUT, bytes(8))[:4]
@@ -56,23 +56,27 @@ def counted(data: memoryview) -> tuple[int, int]:
     return netlink.number(packets), netlink.number(size)
 
 
-def steps(changes: Sequence[Change]) -> Iterator[tuple[Message, str, list[bytes]]]:
-    """The messages of a transaction; changes of one kind in one set that follow each other share theirs."""
+def steps(changes: Sequence[Change]) -> Iterator[tuple[Message, int, str, list[bytes]]]:
+    """The messages of a transaction with their flags; changes of one kind in one set that follow each other share theirs.
+
+    Where the set holds the element of a New, the transaction fails with EEXIST.
+    """
     for (kind, set_name), run in groupby(changes, lambda change: (type(change), change.set)):
         if kind is Flush:
-            yield Message.DELSETELEM, set_name, []
+            yield Message.DELSETELEM, 0, set_name, []
         elif kind is Remove:
             keys = [change.key for change in run if isinstance(change, Remove)]
             # what is deleted must be there: a short-lived element, unless the set holds one
-            yield Message.NEWSETELEM, set_name, [element(key, 1000) for key in keys]
-            yield Message.DELSETELEM, set_name, [element(key) for key in keys]
+            yield Message.NEWSETELEM, netlink.CREATE, set_name, [element(key, 1000) for key in keys]
+            yield Message.DELSETELEM, 0, set_name, [element(key) for key in keys]
         else:
             added = [change.element for change in run if isinstance(change, Put)]
             full = [_full(put) for put in added]
-            yield Message.NEWSETELEM, set_name, full
+            only_new = netlink.EXCLUSIVE if kind is New else 0
+            yield Message.NEWSETELEM, netlink.CREATE | only_new, set_name, full
             if kind is Replace:
-                yield Message.DELSETELEM, set_name, [element(put.key) for put in added]
-                yield Message.NEWSETELEM, set_name, full
+                yield Message.DELSETELEM, 0, set_name, [element(put.key) for put in added]
+                yield Message.NEWSETELEM, netlink.CREATE, set_name, full
 
 
 def element(key: bytes, timeout_ms: int | None = None) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from nft import netlink
 from nft.elements import counted, element, elements, steps
 from nft.netlink import Message
-from nft.sets import Change, Element, KernelError
+from nft.sets import Change, Element, KernelError, New, Replace
 
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
@@ -85,9 +85,12 @@ class NetlinkSets:
         """
         for _ in range(_TRIES):
             failed = self._transact(changes)
-            if failed not in {errno.EBUSY, errno.EAGAIN, errno.ERESTART}:
+            if failed == errno.EEXIST:
+                changes = [Replace(change.element) if isinstance(change, New) else change for change in changes]
+            elif failed in {errno.EBUSY, errno.EAGAIN, errno.ERESTART}:
+                time.sleep(_PAUSE_S)
+            else:
                 break
-            time.sleep(_PAUSE_S)
         if failed:
             raise KernelError(failed, f"the kernel refused the change: {os.strerror(failed)}")
 
@@ -156,7 +159,7 @@ class NetlinkSets:
         self._sequence = self._sequence % 0x7FFF_FFFF + 1
         return netlink.message(kind, flags, self._family, self._sequence, body)
 
-    def _element_message(self, kind: Message, set_name: str, items: Sequence[bytes], flags: int = 0) -> bytes:
+    def _element_message(self, kind: Message, flags: int, set_name: str, items: Sequence[bytes]) -> bytes:
         listed = netlink.nested(netlink.LIST_ELEMENTS, b"".join(items)) if items else b""
         body = self._table + netlink.text(netlink.LIST_SET, set_name) + listed
         return self._message(kind, netlink.REQUEST | flags, body)
@@ -164,19 +167,15 @@ class NetlinkSets:
     def _transact(self, changes: Sequence[Change], generation: int = 0) -> int:
         """Send one transaction; its error's number, 0 if it took effect. `generation`: see netlink.batch."""
         pieces = [
-            (kind, set_name, items[start : start + _PER_MESSAGE])
-            for kind, set_name, items in steps(changes)
+            (kind, flags, set_name, items[start : start + _PER_MESSAGE])
+            for kind, flags, set_name, items in steps(changes)
             for start in range(0, max(len(items), 1), _PER_MESSAGE)
         ]
         if not pieces:
             return 0
-        messages = [
-            self._element_message(kind, set_name, part, netlink.CREATE if kind == Message.NEWSETELEM else 0)
-            for kind, set_name, part in pieces[:-1]
-        ]
-        kind, set_name, part = pieces[-1]  # an error of any other is told without being asked for
-        flags = netlink.ACK | netlink.CREATE if kind == Message.NEWSETELEM else netlink.ACK
-        messages.append(self._element_message(kind, set_name, part, flags))
+        messages = [self._element_message(*piece) for piece in pieces[:-1]]
+        kind, flags, set_name, part = pieces[-1]  # an error of any other is told without being asked for
+        messages.append(self._element_message(kind, flags | netlink.ACK, set_name, part))
         try:
             self._socket.socket.send(netlink.batch(messages, 0, generation))
         except OSError as error:
@@ -192,7 +191,7 @@ class NetlinkSets:
     def _read(self, keys: list[tuple[str, bytes]]) -> list[Element | None]:
         requests, places = [], {}
         for place, (set_name, key) in enumerate(keys):
-            requests.append(self._element_message(Message.GETSETELEM, set_name, [element(key)]))
+            requests.append(self._element_message(Message.GETSETELEM, 0, set_name, [element(key)]))
             places[self._sequence] = place
         found: list[Element | None] = [None] * len(keys)
         self._socket.socket.send(b"".join(requests))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nft import checks
 from nft.book import BANS, Book, Entry
 from nft.policy import Policy
-from nft.sets import Change, Element, Remove, Replace
+from nft.sets import Change, Element, New, Remove, Replace
 from nft.wire import Ban, Grant, Revoke
 
 
@@ -47,7 +47,8 @@ class Plan:
         for (set_name, key), before in first.items():
             after = self._book.get(set_name, key)
             if after is not None and after != before:
-                changes.append(Replace(element(after, self._now_ms)))
+                put = element(after, self._now_ms)
+                changes.append(New(put) if before is None else Replace(put))
             elif after is None and before is not None:
                 changes.append(Remove(set_name, key))
         return changes

@@ -9,7 +9,7 @@ import pytest
 
 from nft.bindings import BindingsSets
 from nft.netlink_sets import NetlinkSets
-from nft.sets import Add, Element, Flush, KernelError, Remove, Replace, whole
+from nft.sets import Add, Element, Flush, KernelError, New, Remove, Replace, whole
 
 SECOND = 1000  # libnftables tells times to the second only
 HOUR = 3_600_000
@@ -49,7 +49,7 @@ def about(found: int | None, wanted: int) -> bool:
 
 
 @pytest.mark.parametrize("address", ["203.0.113.7", "2001:db8:1::"])
-@pytest.mark.parametrize("kind", [Add, Replace])
+@pytest.mark.parametrize("kind", [Add, Replace, New])
 def test_puts_an_element_with_its_end_and_comment(sets, kind, address):
     sets.commit([kind(given(address, comment="link:k3v9aa Mamie é"))])
     [found] = sets.read([(given(address).set, key(address))])
@@ -71,13 +71,23 @@ def test_an_element_can_be_put_with_less_left_than_it_was_given(sets):
     [(HOUR, 2 * HOUR), (2 * HOUR, HOUR), (HOUR, HOUR)],
     ids=["longer", "shorter", "the same timeout again"],
 )
-def test_replace_renews_on_every_kernel(sets, first, second):
+@pytest.mark.parametrize("kind", [Replace, New])
+def test_replace_renews_on_every_kernel(sets, kind, first, second):
     sets.commit([Add(given(timeout=first, left=first // 2, comment="old"))])
-    sets.commit([Replace(given(timeout=second, comment="new"))])
+    sets.commit([kind(given(timeout=second, comment="new"))])
     [(_, found)] = held(sets).items()
     assert found.timeout_ms == second
     assert about(found.left_ms, second)
     assert found.comment == "new"
+
+
+def test_one_that_was_not_new_after_all_does_not_hold_up_the_others(sets, nft):
+    """An element that somebody put by hand, without an end even, gets the end that it is given."""
+    nft("add element inet t a4 { 203.0.113.2 }")
+    sets.commit([New(given("203.0.113.1")), New(given("203.0.113.2")), Remove("a4", key("203.0.113.3")), New(given("2001:db8:1::"))])
+    assert held(sets).keys() == {key("203.0.113.1"), key("203.0.113.2")}
+    assert all(about(found.left_ms, 2 * HOUR) for found in held(sets).values())
+    assert len(held(sets, "a6")) == 1
 
 
 def test_remove_takes_out_and_does_not_mind_an_absent_element(sets):
@@ -122,7 +132,7 @@ def test_a_transaction_that_fails_has_done_nothing(sets):
     assert len(held(sets)) == 2
 
 
-@pytest.mark.parametrize("change", [Add, Replace])
+@pytest.mark.parametrize("change", [Add, Replace, New])
 @pytest.mark.parametrize(
     ("timeout", "left"), [(0, 0), (None, None), (HOUR, 0), (HOUR, -1), (HOUR, HOUR + 1), (0, HOUR)]
 )
@@ -176,13 +186,14 @@ def test_many_elements_at_once(sets):
     assert held(sets) == {}
 
 
-def test_an_expired_element_can_be_replaced_and_removed(sets):
+@pytest.mark.parametrize("kind", [Replace, New])
+def test_an_expired_element_can_be_replaced_and_removed(sets, kind):
     """The kernel keeps the copy of an expired element until its collector comes by."""
     for _ in range(30):
         sets.commit([Replace(given(timeout=5)), Replace(given("203.0.113.8", timeout=5))])
         while held(sets):
             pass
-        sets.commit([Replace(given()), Remove("a4", key("203.0.113.8"))])
+        sets.commit([kind(given()), Remove("a4", key("203.0.113.8"))])
         assert held(sets).keys() == {key("203.0.113.7")}
         sets.commit([Flush("a4")])
 
