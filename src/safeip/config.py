@@ -33,6 +33,7 @@ _DEFAULT_BAN_AFTER = 10
 _DEFAULT_BAN_DURATION_S = 3600
 _LONGEST_FILE = 1 << 20  # bytes; a hundred services take ten thousand
 _LONGEST_SOCKET_PATH = 107  # bytes: sun_path of unix(7) without its closing zero
+_DEEP_KEY = re.compile(r"(?<![\w\"'.-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){256}")  # a host name has at most 127 parts
 _SYNTAX = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
 
 
@@ -190,6 +191,9 @@ def parse_config(text: str, path: str) -> Config:
 
 def parse_toml(text: str, path: str) -> dict[str, object]:
     """The tables of a TOML text. Raises ConfigError with line and column."""
+    if deep := _DEEP_KEY.search(text):  # tomllib takes hours for a key of a megabyte
+        line = text.count("\n", 0, deep.start()) + 1
+        raise ConfigError([Problem(path, f"line {line}", "is not TOML: a key has hundreds of parts", "write keys of one or two")])
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -222,11 +226,11 @@ def _networks(section: Section, key: str, default: tuple[Network, ...]) -> tuple
 
 
 def _listen(portal: Section) -> tuple[Listen, ...]:
-    found: list[Listen] = []
+    found: dict[Listen, None] = {}
     for index, listen in portal.need_many("listen", values.listen, _DEFAULT_LISTEN, '["0.0.0.0:8443", "[::]:8443"]'):
         if listen in found:
             portal.problem_at("listen", index, f'"{listen}" is listed twice', "write it once")
-        found.append(listen)
+        found[listen] = None
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ from safeip.problem import Problem, WrongValueError, nearest, shown
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
+_LONGEST_KEY = 200  # characters of a path that a message repeats
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -20,7 +21,8 @@ class Report:
 
     def add(self, key: str, wrong: str, right: str) -> None:
         """Take down a problem of the key with this dotted path."""
-        self.problems.append(Problem(self.file, key, wrong, right))
+        cut = key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "…"
+        self.problems.append(Problem(self.file, cut, wrong, right))
 
 
 class Section:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from access.duration import parse_duration
 from nft.policy import PortRange
+from nft.words import RESERVED
 from portal.settings import Listen, Network
 from safeip.problem import WrongValueError, nearest, shown
 
@@ -209,6 +210,8 @@ def table_name(value: object) -> tuple[str, str]:
     match = _TABLE.fullmatch(written)
     if not match:
         raise not_inet(written)
+    if match[2] in RESERVED:
+        raise WrongValueError(f"{shown(written)} is named by a word of nft's language", 'write another name, such as "inet safeip"')
     return match[1], match[2]
 
 
