@@ -165,7 +165,7 @@ class Day:
 
 
 def faults(day: Day) -> list[Fault]:
-    """What a gateway meets, the quick ones first."""
+    """What a gateway meets, boots first."""
     gateway = day.gateway
     restart = "systemctl restart safeip"
     upgrade = (
@@ -193,6 +193,16 @@ def faults(day: Day) -> list[Fault]:
         return day.without_a_daemon(lambda: gateway.run("systemctl restart nftables"), "systemctl start safeip")
 
     return [
+        Fault("reboot", 3, lambda: day.off(gateway.reboot), loses=True),
+        Fault("power cut", 3, lambda: day.off(gateway.cut_power), loses=True),
+        Fault("reboot, clock at 1970", 1, lambda: day.off(gateway.reboot, "base=1970-01-01", None), loses=True),
+        Fault("power cut, clock at 1970", 1, lambda: day.off(gateway.cut_power, "base=1970-01-01", None), loses=True),
+        Fault("reboot, clock right again", 1, lambda: day.off(gateway.reboot, shift=None), loses=True),
+        Fault("reboot, clock a day ahead", 1, lambda: day.off(gateway.reboot, tomorrow, DAY_S), loses=True),
+        Fault("power cut, clock right again", 1, lambda: day.off(gateway.cut_power, shift=None), loses=True),
+        Fault("set back a day, then a power cut", 1,
+              lambda: harmed(day.clock(-DAY_S), lambda: day.off(gateway.cut_power, shift=None)), loses=True),
+        Fault("boot with a broken configuration", 2, unable, loses=True),
         Fault("reload, a service more or less", 4, lambda: day.live(reload)),
         Fault("kill -9 of the gate", 3, lambda: day.live("systemctl kill --kill-whom=main -s KILL safeip", restarts=True)),
         Fault("kill -9 of the portal", 3, lambda: day.live("pkill -KILL -P $(systemctl show -P MainPID safeip)", restarts=True)),
@@ -205,16 +215,6 @@ def faults(day: Day) -> list[Fault]:
         Fault("clock set right", 1, lambda: day.live(day.clock())),
         Fault("nftables restarted", 5, lambda: day.live("systemctl restart nftables"), loses=True, opens=True),
         Fault("nftables restarted, no daemon", 2, unable_and_flushed, loses=True, opens=True),
-        Fault("reboot", 3, lambda: day.off(gateway.reboot), loses=True),
-        Fault("power cut", 3, lambda: day.off(gateway.cut_power), loses=True),
-        Fault("reboot, clock at 1970", 1, lambda: day.off(gateway.reboot, "base=1970-01-01", None), loses=True),
-        Fault("power cut, clock at 1970", 1, lambda: day.off(gateway.cut_power, "base=1970-01-01", None), loses=True),
-        Fault("reboot, clock right again", 1, lambda: day.off(gateway.reboot, shift=None), loses=True),
-        Fault("reboot, clock a day ahead", 1, lambda: day.off(gateway.reboot, tomorrow, DAY_S), loses=True),
-        Fault("power cut, clock right again", 1, lambda: day.off(gateway.cut_power, shift=None), loses=True),
-        Fault("set back a day, then a power cut", 1,
-              lambda: harmed(day.clock(-DAY_S), lambda: day.off(gateway.cut_power, shift=None)), loses=True),
-        Fault("boot with a broken configuration", 2, unable, loses=True),
     ]
 
 
