@@ -17,6 +17,7 @@ __all__ = ["Clock", "Record", "RecordError", "read"]
 
 _STAMP_S = 50.0  # at most 60 s apart, also where the loop is late
 _NEXT_MS = 60_000
+_GATHER_S = 0.02
 _SLICE_S = 0.001
 _AT_ONCE = 2000  # changes noted at once that are put into words at once
 _PENDING = 300_000  # changes that wait to be put into words: all grants, all bans, and some
@@ -54,6 +55,7 @@ class Record:
         self._began_s: float | None = None  # the last rewriting
         self._stamped_s = 0.0
         self._rest: Iterator[Entry] | None = None  # of the rewriting that is under way
+        self._since_s = 0.0  # when the oldest of what is pending came
         self._asked = self._must = False
         self._meanwhile: list[bytes] = []
         self._meanwhile_size = 0
@@ -66,11 +68,15 @@ class Record:
         """
         if self._began_s is None:
             return  # the rewriting will find it in the book
+        if not self._pending:
+            self._since_s = time.monotonic()
         self._pending.extend(changes)
         if len(self._pending) > _PENDING:
             self._give_up()
             return
         self._stamp_if_due()
+        if not self._due():
+            return
         done = self._note_on(_AT_ONCE)
         if self._rest is not None and self._disk.waiting < _AHEAD:
             self._copy(2 * done, 0.0)  # so that it ends, however much is noted
@@ -91,7 +97,8 @@ class Record:
             self._told = problem
             self._tell(problem)
         self._stamp_if_due()
-        while self._pending and time.monotonic() < until_s:
+        due = self._due()
+        while due and self._pending and time.monotonic() < until_s:
             self._note_on(_FEW)
         if self._rest is None and self._rewrite_in_s() == 0:
             self._begin(must=False)
@@ -108,6 +115,8 @@ class Record:
         waits = [_LOOK_S] if self._rest is not None or self._disk.busy() else []
         if len(self._book):
             waits.append(max(0.0, self._stamped_s + _STAMP_S - time.monotonic()))
+        if self._pending:
+            waits.append(max(0.0, self._since_s + _GATHER_S - time.monotonic()))
         if self._rest is None and (in_s := self._rewrite_in_s()) is not None:
             waits.append(in_s)
         return min(waits, default=None)
@@ -124,10 +133,16 @@ class Record:
             self._stamp(0)
         self._disk.close(max(0.0, until_s - time.monotonic()))
 
+    def _due(self) -> bool:
+        """Whether what is pending goes to the disk: one by one, each grant would wait for the thread to wake up and take it."""
+        return bool(self._pending) and (
+            self._rest is not None or len(self._pending) >= _AT_ONCE or time.monotonic() >= self._since_s + _GATHER_S
+        )
+
     def _at_once(self) -> bool:
         return (
             self._asked
-            or bool(self._pending)
+            or self._due()
             or self._told != self._disk.problem
             or (self._rest is not None and self._disk.waiting < _AHEAD)
         )
