@@ -286,7 +286,7 @@ def test_a_state_directory_of_somebody_elses_is_refused(stopped, spoil, says):
     assert says in refused(stopped)
 
 
-def test_a_ruleset_that_the_kernel_refuses_is_told_in_nfts_words(stopped):
+def test_a_table_that_belongs_to_another_program_is_told(stopped):
     """Another program's table stands in the way and cannot be taken away: it belongs to that program."""
     ready, owner_up = threading.Event(), threading.Event()
 
@@ -305,7 +305,7 @@ def test_a_ruleset_that_the_kernel_refuses_is_told_in_nfts_words(stopped):
         assert owner_up.wait(10)
         process = stopped.launch()
         assert process.wait(20) == 1
-        assert "Operation not permitted" in process.tail().splitlines()[-1]
+        assert "another program keeps table inet safeip" in process.tail().splitlines()[-1]
     finally:
         ready.set()
         owner.join()
