@@ -159,7 +159,8 @@ def measure(title: str, runs: Sequence[tuple[str, Road, Packets]], against: str)
         more = sorted(one - base for one, base in zip(took, times[against], strict=True))
         quarter = len(more) // 4
         spread = f"{more[quarter]:+.0f} to {more[-quarter - 1]:+.0f}"
-        rows.append((name, f"{median(took):.0f} ns", f"{median(more):+.0f} ns", spread))
+        compared = ("", "") if name == against else (f"{median(more):+.0f} ns", spread)
+        rows.append((name, f"{median(took):.0f} ns", *compared))
     table((title, "a packet", f"more than {against}", "middle half of rounds"), rows)
 
 
