@@ -17,6 +17,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
 _RESERVED = frozenset(  # sets, chains and words of nft that sets NAME4, NAME6 and chains would collide with
     ("blocked", "banned", "trusted", "closed", "custom", "gate", "ranges", "ports", "arrivals", "held", "ip", "icmpv")
 )
+_MOST_SERVICES = 256  # with their ports they fit a line of the wire
+_MOST_PORTS = 1024  # ports and ranges of all services
 _DEFAULT_DURATION_S = 12 * 3600
 _DEFAULT_MAX_DURATION_S = 30 * 86400
 
@@ -36,6 +38,10 @@ def read_services(root: Section, listen: tuple[Listen, ...]) -> tuple[Mapping[st
         section.close()
     if not services and root.sound("services"):
         root.problem("services", "names no service", 'write [services.NAME] with ports = ["tcp/443"], for each that is to be closed')
+    if len(services) > _MOST_SERVICES:
+        root.problem("services", f"names {len(services)} services", f"write {_MOST_SERVICES} at most")
+    if len(protected) > _MOST_PORTS:
+        root.problem("services", f"names {len(protected)} ports", f'write ranges, such as "tcp/25565-25570", and {_MOST_PORTS} at most')
     _check_overlaps(root, protected)
     _check_portal(root, protected, listen)
     return services, rules

@@ -1,6 +1,5 @@
 """What is wrong with a configuration, in words that an admin can act on."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -62,5 +61,7 @@ def shown(value: object) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that somebody who wrote `word` most likely meant, or None."""
+    import difflib  # noqa: PLC0415 - needed after a mistake only, and by the daemon, which loads it before it enters its cell
+
     found = difflib.get_close_matches(word.casefold(), list(known), n=1, cutoff=0.6)
     return found[0] if found else None

@@ -44,7 +44,7 @@ def render(answers: Answers) -> str:
     return f"""\
 # SafeIP's configuration, written by "safeip setup". safeip.toml(5) and examples/safeip.toml show every key.
 #
-# After a change: "safeip check" tells everything that is wrong, then systemctl restart safeip.
+# After a change: "safeip check" tells everything that is wrong, then systemctl reload safeip.
 {top}
 [portal]
 # The address of the portal as visitors type it; links are built on it.

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nft.policy import PortRange, ServiceRule
+from nft.wire import LINE, encode
 from portal.settings import Files, Listen
 from safeip.config import Config, parse_config, read_config, read_control_socket
 from safeip.problem import ConfigError
@@ -213,6 +214,23 @@ def test_a_portal_behind_a_proxy_of_its_own_host_may_stand_behind_a_protected_po
 
 def test_the_portals_port_may_be_protected_for_udp() -> None:
     assert parse(SMALLEST.replace("tcp/443", "udp/8443")).policy.services["cloud"].ports[0].protocol == "udp"
+
+
+def test_services_and_ports_fit_a_line_of_the_wire() -> None:
+    def services(count: int, ports: int = 1) -> str:
+        names = (f"s{number}" + "x" * (24 - len(f"s{number}")) for number in range(count))
+        each = ports // count
+        return 'portal = { url = "https://open.example.org" }\n' + "\n".join(
+            f"[services.{name}]\nports = [{', '.join(repr(f'tcp/{40000 + 2 * port}-{40001 + 2 * port}') for port in range(at, at + each))}]"
+            for name, at in zip(names, range(0, ports, each), strict=True)
+        )
+
+    most = parse(services(256, 1024))
+    assert sum(len(rule.ports) for rule in most.policy.services.values()) == 1024
+    gate = {name: {"grants": 1_000_000, "ports": [str(port) for port in rule.ports]} for name, rule in most.policy.services.items()}
+    assert len(encode({"id": 1 << 53, "part": [{"services": gate}]})) < LINE - 1024
+    assert [line.partition(": ")[2] for line in problems(services(257, 257))] == ["services: names 257 services; write 256 at most"]
+    assert problems(services(1, 1025))[0].partition(": ")[2].startswith("services: names 1025 ports; write ranges")
 
 
 @pytest.mark.parametrize("ports", ['"tcp/1-442", "tcp/444-8442"', '"tcp/443", "udp/443"', '"tcp/65535", "udp/1"'])
