@@ -255,12 +255,15 @@ ATTACKS = [
 ]
 
 
-def test_what_an_attacker_tries_is_refused(house, subtests):
+def test_what_an_attacker_tries_is_refused(house):
+    got_through = {}
     for who, name in ATTACKS:
         attack, refusals = (EVERYWHERE | OF_THE_GATE | OF_THE_PORTAL)[name]
-        with subtests.test(who=who, attack=name):
-            said = in_child(CELLS[who](house), lambda attack=attack: attack(house))
-            assert any(refusal in said for refusal in refusals), said
+        said = in_child(CELLS[who](house), lambda attack=attack: attack(house))
+        if not any(refusal in said for refusal in refusals):
+            got_through[who, name] = said
+    assert got_through == {}
+    assert len(ATTACKS) > 100
 
 
 # what must go on
