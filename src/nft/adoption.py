@@ -152,9 +152,9 @@ class Adoption:
 
     def _parts(self, set_name: str) -> Iterator[list[Entry]]:
         """The entries of a set, some at a time, each as it is at its turn."""
-        keys = [entry.key for entry in self._ledger.book.of_set(set_name)]
-        for start in range(0, len(keys), _SLICE):
-            entries = (self._ledger.book.get(set_name, key) for key in keys[start : start + _SLICE])
+        all_entries = self._ledger.book.of_set(set_name)
+        for start in range(0, len(all_entries), _SLICE):
+            entries = (self._ledger.book.get(set_name, old.key) for old in all_entries[start : start + _SLICE])
             yield [entry for entry in entries if entry is not None]
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from nft import render
-from nft.book import BANS
+from nft.book import BANS, Entry
 from nft.ledger import Ledger
 from nft.listener import Heard, Listener
 from nft.listing import now_ms
@@ -14,7 +14,7 @@ from nft.plan import element
 from nft.rules import Rules
 from nft.sets import Add, Flush, KernelError
 
-_SLICE = 1500  # elements put back in one transaction: some 5 ms
+_SLICE = 1000  # elements put back in one transaction: some 5 ms; larger ones make the whole no quicker
 _AGAIN_S = 1.0
 
 
@@ -35,7 +35,7 @@ class Repair:
         self.names: set[str] = set()
         self.repairs = 0
         self._known: dict[str, tuple[int, int]] = {}
-        self._owed: dict[str, list[bytes]] = {}  # keys still to be put back, the newest last
+        self._owed: dict[str, list[Entry]] = {}  # still to be put back, the newest last, each as the book has it at its turn
         self._since_s = self._again_s = 0.0
         self._told = ""
         self.heed()
@@ -53,7 +53,7 @@ class Repair:
         policy = self._ledger.policy
         self.names = set(render.service_sets(policy)) | (set(BANS) if policy.mode == "table" else set())
         self._listener.heed(self.names, render.RECORDS)
-        self._owed = {name: keys for name, keys in self._owed.items() if name in self.names}
+        self._owed = {name: owed for name, owed in self._owed.items() if name in self.names}
         self._known = {name: handles for name, handles in self._known.items() if name in self.names}
 
     def load(self, load: Callable[[render.Present], bool]) -> bool:
@@ -87,6 +87,7 @@ class Repair:
         """Put table, rules and sets right. Elements that are lost are owed from then on."""
         generation = self._sets.generation()
         self._since_s = self._since_s or time.monotonic()
+        broken = self.heard.structure or bool(self.heard.lost)
         self.heard.structure = True  # until it is done
         try:
             self._mend()
@@ -100,7 +101,7 @@ class Repair:
                 self._told = ""
                 self._warn(f"table {self._table} is as it should be again")
             if not self._owed:
-                self._done()
+                self._done(told=broken)
 
     def slice(self) -> None:
         """Some 5 ms of what waits."""
@@ -136,7 +137,7 @@ class Repair:
         for place in heard.taken:
             self._ledger.take(*place, "foreign-revoke")
         for name in lost - self._rules.unfit:
-            self._owed[name] = [entry.key for entry in self._ledger.book.of_set(name)]
+            self._owed[name] = self._ledger.book.of_set(name)
         if heard.overflow:
             heard.many |= self.names - lost - self._rules.unfit
         heard.taken.clear()
@@ -144,16 +145,16 @@ class Repair:
         heard.structure = heard.overflow = False
 
     def _restore(self) -> None:
-        name, keys = next(iter(self._owed.items()))
-        part, now = keys[-_SLICE:], now_ms()
-        entries = [entry for key in part if (entry := self._ledger.book.get(name, key)) is not None]
+        name, owed = next(iter(self._owed.items()))
+        now, book = now_ms(), self._ledger.book
+        entries = [entry for old in owed[-_SLICE:] if (entry := book.get(name, old.key)) is not None]
         try:
             self._put_back([Add(element(entry, now)) for entry in entries])
         except KernelError:
             self.mend()  # flushed once more in the middle of it
             return
-        del keys[-_SLICE:]
-        if not keys:
+        del owed[-_SLICE:]
+        if not owed:
             del self._owed[name]
         if not self._owed:
             self._done()
@@ -173,11 +174,13 @@ class Repair:
             self._put_back(changes[:half])
             self._put_back(changes[half:])
 
-    def _done(self) -> None:
-        self.repairs += 1
+    def _done(self, *, told: bool = True) -> None:
+        """All is back. What was only looked after, because it could not be heard, is not told."""
         took_ms = round((time.monotonic() - self._since_s) * 1000, 1)
         self._since_s = 0.0
-        self._ledger.tell({"event": "repaired", "grants": self._ledger.book.grants(), "ms": took_ms})
+        if told:
+            self.repairs += 1
+            self._ledger.tell({"event": "repaired", "grants": self._ledger.book.grants(), "ms": took_ms})
 
     def _refused(self, error: KernelError) -> None:
         if self._told != str(error):
