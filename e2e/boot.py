@@ -130,7 +130,7 @@ class Day:
         """The daemon is gone while `harm` is done: strangers must stay outside. `mend` brings it back."""
         before, began = self.left(), time.monotonic()
         harm()
-        self.gateway.wait_for("the network", lambda: self.gateway.seen().wire is not None)
+        self.gateway.wait_for("the network", lambda: self.gateway.seen().network)
         time.sleep(10)
         accepted = self.gateway.seen().accepted(*STRANGERS)
         since = self.gateway.now()

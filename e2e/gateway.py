@@ -21,7 +21,7 @@ VISITORS = ("192.0.2.10", "2001:db8:1::10")
 class Run:
     """Packets of one source, sent one after the other, that fared alike; `at` is the first one's time."""
 
-    mark: str  # "1" accepted, "0" dropped, "-" not sent
+    mark: str  # "1" accepted, "0" dropped, "-" without a network
     at: int  # milliseconds of the machine's monotonic clock
     count: int
 
@@ -31,7 +31,7 @@ class Seen:
     """What became of everybody's packets. Times are milliseconds of the machine's monotonic clock."""
 
     now: int
-    wire: int | None  # when the network came up
+    network: bool  # whether there is one
     runs: Mapping[str, tuple[Run, ...]]
 
     def accepted(self, *sources: str) -> int:
@@ -40,9 +40,7 @@ class Seen:
 
     def dropped(self, *sources: str) -> int:
         """How many packets of these sources did not, once there was a network."""
-        return sum(
-            run.count for source in sources for run in self.runs[source] if run.mark == "0" and run.at >= (self.wire or 0)
-        )
+        return sum(run.count for source in sources for run in self.runs[source] if run.mark == "0")
 
     def wrong_ms(self) -> int:
         """From the first packet that fared as it must not to the end of the last one, milliseconds; 0 without one."""
@@ -50,11 +48,7 @@ class Seen:
         for source, mark in [*((one, "1") for one in STRANGERS), *((one, "0") for one in VISITORS)]:
             runs = self.runs[source]
             ends = [run.at for run in runs[1:]] + [self.now]
-            wrong += [
-                (run.at, end)
-                for run, end in zip(runs, ends, strict=True)
-                if run.mark == mark and run.at >= (self.wire or 0)
-            ]
+            wrong += [(run.at, end) for run, end in zip(runs, ends, strict=True) if run.mark == mark]
         return max(end for _, end in wrong) - min(at for at, _ in wrong) if wrong else 0
 
     def well(self) -> bool:
@@ -128,7 +122,7 @@ class Gateway:
         """What became of everybody's packets since a moment of this boot (`now`) or of the one before (`last`)."""
         answer = self._ask({"since": since, "life": life}, 120)
         runs = {source: tuple(Run(*run) for run in found) for source, found in answer["runs"].items()}
-        return Seen(answer["now"], answer["wire"], runs)
+        return Seen(answer["now"], answer["network"], runs)
 
     def now(self) -> int:
         """The machine's monotonic clock, in milliseconds."""
