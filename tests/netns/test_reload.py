@@ -18,7 +18,7 @@ from lab.process import ended, wait_for
 from lab.visitor import Visitor
 
 EXTRA = {"title": "Extra", "ports": ["tcp/9999"]}
-PORT = 25565  # of the game, at which the floods are
+PORTS = (25565, 9999)  # of the game, and of a service that is another each time: both always closed
 # counts what arrives before SafeIP's chain and what is left after it
 COUNT = """
 table inet count {
@@ -29,12 +29,12 @@ table inet count {
     chain before {
         type filter hook prerouting priority raw
         ip saddr 192.0.2.10 udp dport 25565 counter name visitor_arrived
-        ip saddr 203.0.113.66 udp dport 25565 counter name stranger_arrived
+        ip saddr 203.0.113.66 udp dport { 25565, 9999 } counter name stranger_arrived
     }
     chain after {
         type filter hook input priority filter
         ip saddr 192.0.2.10 udp dport 25565 counter name visitor_accepted drop
-        ip saddr 203.0.113.66 udp dport 25565 counter name stranger_accepted drop
+        ip saddr 203.0.113.66 udp dport { 25565, 9999 } counter name stranger_accepted drop
     }
 }
 """
@@ -326,15 +326,14 @@ def counted(gateway: Gateway) -> dict[str, int]:
 
 @contextlib.contextmanager
 def flood(*visitors: Visitor) -> Iterator[None]:
-    """Packets from each to the game's port, thousands a second, while the block runs."""
+    """Packets from each to both ports, thousands a second, while the block runs."""
     over = threading.Event()
 
     def send(visitor: Visitor) -> None:
         with visitor.namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.connect((GATEWAY4, PORT))
             while not over.wait(0.0002):
-                for _ in range(10):
-                    sender.send(b"x")
+                for port in PORTS * 5:
+                    sender.sendto(b"x", (GATEWAY4, port))
 
     senders = [threading.Thread(target=send, args=(visitor,)) for visitor in visitors]
     for sender in senders:
@@ -350,11 +349,13 @@ def flood(*visitors: Visitor) -> Iterator[None]:
 def test_a_hundred_reloads_under_a_flood_lose_and_leak_nothing(gateway):
     game = {"title": "Game", "default_duration": "2h"}
     turns = [
-        {"game": {**game, "ports": ["udp/25565"]}},
-        {"game": {**game, "ports": ["udp/25565-25570"]}, "extra": EXTRA},
-        {"game": {**game, "ports": ["udp/25560-25565", "tcp/25565"]}, "cloud": None},
-        {"game": {**game, "ports": ["udp/25565"], "max_duration": "3h"}, "extra": EXTRA, "films": None},
+        {"game": {**game, "ports": ["udp/25565"]}, "extra": {"ports": ["udp/9999"]}},
+        {"game": {**game, "ports": ["udp/25565-25570"]}, "other": {"ports": ["udp/9999"]}},
+        {"game": {**game, "ports": ["udp/25560-25565", "tcp/25565"]}, "cloud": None, "other": {"ports": ["udp/9990-9999"]}},
+        {"game": {**game, "ports": ["udp/25565"], "max_duration": "3h"}, "extra": {"ports": ["udp/9999"]}, "films": None},
     ]
+    gateway.configure(services=services(turns[0]))
+    reload(gateway)
     for visitor in (gateway.visitor.ipv4, "203.0.113.7", "2001:db8:1::10"):
         gateway.cli("grant", "game", visitor, "--for", "2h")
     before = {name: gateway.elements(name) for name in ("game4", "game6")}
