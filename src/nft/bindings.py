@@ -24,7 +24,11 @@ _ERRORS = {
 
 
 class Bindings:
-    """One libnftables context. Calls block; a call that fails has changed nothing."""
+    """One libnftables context. Calls block; a call that fails has changed nothing.
+
+    Keep it: a process that makes one for each load grows by up to a kilobyte with each (nft 1.0.6 and 1.1.3),
+    with one that is kept it does not grow (bench/long_run.py).
+    """
 
     def __init__(self) -> None:
         self._nft = nftables.Nftables()
