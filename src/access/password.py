@@ -56,13 +56,7 @@ def _left(text: str, words: list[str]) -> int:
 
 
 def _unlike_a_word(password: str) -> bool:
-    import cracklib  # noqa: PLC0415  asked a few times a year
+    from access import crack  # noqa: PLC0415  asked a few times a year
 
-    try:
-        # A zero byte would end the text for the library, and what no keyboard types is in no dictionary.
-        cracklib.FascistCheck("".join(character for character in password if character.isprintable()))
-    except ValueError as error:
-        if "dictionary word" in str(error) or "loading" not in str(error):
-            return False
-        raise RuntimeError("cracklib has no dictionary; is cracklib-runtime installed?") from None
-    return True
+    # A zero byte would end the text for the library, and what no keyboard types is in no dictionary.
+    return crack.weakness("".join(character for character in password if character.isprintable())) is None

@@ -1,5 +1,6 @@
 """The gate's cell: CAP_NET_ADMIN and netlink, the configuration for reading, the state for writing."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -34,7 +35,8 @@ def enter(config: Config, portal: privileges.Account, log: Callable[[str], None]
     """
     custom = Path(config.custom).exists() and not rules.check(config.policy, config.custom)
     with entering("the gate", _LATER):
-        socket.getservbyname("https")  # loads what nsswitch.conf names
+        with contextlib.suppress(OSError):  # there may be no /etc/services
+            socket.getservbyname("https")  # loads what nsswitch.conf names
         privileges.keep(privileges.CAP_NET_ADMIN, portal)
         for path in (directory(config.path), config.state_dir):
             os.scandir(path).close()  # root without capabilities goes where root may go, and no further

@@ -10,9 +10,9 @@ from safeip.cell import directory, entering
 from safeip.landlock import Access
 
 _TREE = Path(__file__).parents[2]
-_LATER = ("_cracklib", "argon2")
-# asked when a password is set: cracklib's words, and its look at who runs it
-_READS = ("/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd", "/usr/share/zoneinfo", "/var/cache/cracklib")
+_LATER = ("access.crack", "argon2")
+# the time zone; cracklib's words
+_READS = ("/etc/localtime", "/usr/share/zoneinfo", "/var/cache/cracklib")
 
 
 def enter(settings: Settings) -> None:

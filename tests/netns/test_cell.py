@@ -161,8 +161,8 @@ def executable_memory() -> None:
         raise OSError(ctypes.get_errno(), "mprotect")
 
 
-def map_a_program() -> None:
-    with Path("/etc/passwd").open("rb") as file:
+def map_a_program(path: Path) -> None:
+    with path.open("rb") as file:
         mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_EXEC, flags=mmap.MAP_PRIVATE)
 
 
@@ -208,7 +208,6 @@ EVERYWHERE = {
     "another's limits": (lambda h: call("prlimit64", h.victims[h.account.uid], 7, None, None), {"EPERM"}),
     "memory that is written and run": (lambda _: mmap.mmap(-1, 4096, prot=7), {"EPERM"}),
     "memory that was written and is run": (lambda _: executable_memory(), {"EPERM"}),
-    "a file as a program": (lambda _: map_a_program(), {"EPERM"}),
     "a file without a name": (lambda _: call("memfd_create", b"x", MFD_EXEC), {"EPERM"}),
     "keys for the terminal": (lambda _: fcntl.ioctl(0, 0x5412, b"x"), {"EPERM"}),
     "a TCP connection": (lambda _: socket.socket().connect(("127.0.0.1", 9)), {"EPERM"}),
@@ -235,6 +234,7 @@ EVERYWHERE = {
 OF_THE_GATE = {
     "the portal's key": (lambda h: h.path("state/portal/secret.key").read_text(), {"EACCES"}),
     "the portal's people": (lambda h: h.path("state/portal/state.json").read_text(), {"EACCES"}),
+    "a file as a program": (lambda h: map_a_program(h.path("etc/safeip.toml")), {"EPERM"}),
     "a socket of the file system's": (lambda _: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), {"EPERM"}),
 }
 OF_THE_PORTAL = {
@@ -245,6 +245,7 @@ OF_THE_PORTAL = {
     "read the configuration": (lambda h: h.path("etc/safeip.toml").read_text(), {"EACCES"}),
     "netlink for rules": (lambda _: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER), {"EPERM"}),
     "netlink for routes": (lambda _: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE), {"EPERM"}),
+    "its own file as a program": (lambda h: map_a_program(h.path("state/portal/state.json")), {"EPERM"}),
     "a name for its datagrams": (lambda h: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).bind(str(h.path("x"))), {"EPERM"}),
 }
 ATTACKS = [
@@ -286,6 +287,27 @@ def test_the_gate_goes_on_with_its_files(house):
         assert (state / "closed.nft").read_bytes() == b"new"
         assert (state / "grants.jsonl.new").read_text().endswith("more")
         (state / "grants.jsonl.new").rename(state / "grants.jsonl")
+
+
+def test_the_portal_goes_on_with_passwords_and_its_files(house):
+    """Also after the system's users have changed: /etc/passwd is another file then, to which the cell has no way."""
+
+    def work() -> object:
+        import argon2
+
+        from access import crack
+
+        files.replace(str(house.path("state/portal/state.json")), b"new")
+        hashed: list[str] = []
+        thread = threading.Thread(target=lambda: hashed.append(argon2.PasswordHasher(2, 19456, 1).hash(PASSWORD)))
+        thread.start()
+        thread.join()
+        assert argon2.PasswordHasher().verify(hashed[0], PASSWORD)
+        with pytest.raises(PermissionError):
+            Path("/etc/passwd").read_text()
+        return crack.weakness(PASSWORD), crack.weakness("qwertyuiop"), house.path("state/portal/state.json").read_text()
+
+    assert in_child(portal(house), work) == "(None, 'it is based on a dictionary word', 'new')"
 
 
 @pytest.mark.parametrize(
