@@ -9,6 +9,7 @@ import pytest
 from test_gate import CLOUD, GAME, HOUR, POLICY, grant, kernel, listed, names, one, settle
 from test_packets import field, unharmed_flow  # noqa: F401 (a fixture)
 
+from lab.process import PATIENCE
 from nft import render
 from nft.gate import Gate
 from nft.policy import PortRange, ServiceRule
@@ -119,7 +120,7 @@ def test_status_says_why_the_record_cannot_be_written(network, record):
         record.mkdir()
         one(gate, grant())
         gate._ledger.begin()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * PATIENCE
         while listed(gate, "status")[0]["record"] is None:
             assert time.monotonic() < deadline
             gate.work()
