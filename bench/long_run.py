@@ -3,7 +3,7 @@
     python3 -m bench.long_run [OPERATIONS]      1,000,000 for the figures in bench/README.md
 
 Each kind has a process of its own, with a gate that holds a thousand grants. What costs more than a change of elements is done
-less often. It fails where the last nine tenths made a process grow by more than `BOUND_KIB`.
+less often. It fails where the last nine tenths made a process grow by more than `BOUND_KIB`; what is in brackets SafeIP never does.
 """
 
 import contextlib
@@ -115,7 +115,7 @@ class Run:
             raise RuntimeError(problem)
 
     def ruleset_as_json(self, _number: int) -> None:
-        """SafeIP does not; for comparison."""
+        """What libnftables' JSON would cost."""
         self.bindings.run("list ruleset", as_json=True)
 
     def _grant(self, address: str, seconds: int) -> None:
@@ -156,6 +156,7 @@ class Run:
         self.gate.events()
 
 
+FOR_COMPARISON = "(ruleset listed as JSON)"
 KINDS: dict[str, tuple[Callable[[Run, int], None], int]] = {
     "grant of a second, and its end": (Run.grant_of_a_second, 1),
     "renewal": (Run.renewal, 1),
@@ -166,10 +167,10 @@ KINDS: dict[str, tuple[Callable[[Run, int], None], int]] = {
     "status": (Run.status, 10),
     "list of 1,000 grants": (Run.list_of_grants, 200),
     "list of 1,000 who knocked": (Run.list_of_knocks, 200),
-    "flush, and 1,000 grants put back": (Run.flush, 500),
+    "flush, and 1,000 grants put back": (Run.flush, 100),
     "reload (rules of 18 KiB)": (Run.reload, 50),
     "rules tried, not loaded": (Run.rules_tried, 50),
-    "ruleset listed as JSON": (Run.ruleset_as_json, 200),
+    FOR_COMPARISON: (Run.ruleset_as_json, 200),
 }
 """Each kind of operation, and how many times less often than a change of elements it is done."""
 
@@ -209,7 +210,7 @@ def main() -> None:
     for name in KINDS:
         row, growth = apart(name, operations)
         rows.append(row)
-        if growth > BOUND_KIB:
+        if growth > BOUND_KIB and name != FOR_COMPARISON:
             grown.append(name)
     table(("operation", "times", "each", "before", "after a tenth", "at the end", "growth since", "for each"), rows)
     if grown:
