@@ -5,14 +5,17 @@
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 
@@ -31,6 +34,7 @@ TREE = ("bin", "src", "nft", "templates", "static", "locale")
 STATE_SIZE = "2m"
 CLOUD = {**SERVICES["cloud"], "ports": ["tcp/80", "udp/4433"]}
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LATER_MS = 100  # by which an end may seem to move: it is measured a while after it is read
 
 
@@ -69,6 +73,7 @@ class Installed(Gateway):
         self.clock: str | None = None
         super().__init__(services={**SERVICES, "cloud": CLOUD}, start=False, prefix="sipb")
         self.install()
+        self.record = self.gate_state / "grants.jsonl"
         self.gate_state.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={STATE_SIZE},mode=755", "safeip", str(self.gate_state)], check=True)
 
@@ -122,7 +127,7 @@ class Day:
     def grant(self, service: str, *addresses: str) -> None:
         """By the command line's door."""
         for address in addresses:
-            self.door.ask("POST", "/grants", body={"service": service, "address": address, "for": "3h"})
+            self.door.ask("POST", "/grants", body={"service": service, "address": address, "for": "30d"})
 
     def turn(self) -> int:
         """0 and 1 in turn."""
@@ -282,11 +287,8 @@ def rebooted(day: Day) -> Span:
 
 def torn(day: Day) -> Span:
     def tear() -> None:
-        record = day.gateway.gate_state / "grants.jsonl"
-        with record.open("r+b") as file:
-            file.write(b"") if record.stat().st_size == 0 else file.truncate(record.stat().st_size)
-            file.seek(0, os.SEEK_END)
-            file.write(b'{"put": "films4", "key": "203.0')  # the last line that the disk was about to get
+        with day.gateway.record.open("ab") as file:
+            file.write(b'{"put": "films4", "address": "203.0')  # the last line that the disk was about to get
 
     return _reboot(day, tear)
 
@@ -295,12 +297,17 @@ _NO_NETWORK = "table inet power { chain off { type filter hook forward priority 
 
 
 def _reboot(day: Day, meanwhile: Callable[[], None] = lambda: None) -> Span:
-    """Power cut, boot: no network, closed.nft as the boot unit loads it, the network, the daemon."""
+    """Power cut, boot: no network, closed.nft as the boot unit loads it, the network, the daemon.
+
+    The record is told to be of another boot, so that the clocks decide how much time has passed.
+    """
     host, internet = day.gateway.host, day.gateway.internet
     internet.run("nft", "-f", "-", input=_NO_NETWORK)
     begin = time.monotonic()
     day.kill_gate()
     host.run("nft", "flush", "ruleset")
+    text = day.gateway.record.read_text("utf-8")
+    day.gateway.record.write_text(text.replace(BOOT_ID.read_text("ascii").strip(), str(uuid.uuid4()), 1), "utf-8")
     meanwhile()
     host.run("nft", "-f", str(day.gateway.gate_state / "closed.nft"))
     internet.run("nft", "delete", "table", "inet", "power")
@@ -314,7 +321,7 @@ def clock_back(day: Day) -> Span:
 
 
 def clock_forward(day: Day) -> Span:
-    return _clock(day, "+400d")
+    return _clock(day, "+1h")
 
 
 def _clock(day: Day, shift: str) -> Span:
@@ -322,6 +329,9 @@ def _clock(day: Day, shift: str) -> Span:
     day.gateway.clock = shift
     try:
         off = _reboot(day)
+        stamp = json.loads(day.gateway.record.read_text("utf-8").partition("\n")[0])["time"]
+        if abs(datetime.fromisoformat(stamp).timestamp() - time.time()) < 3000:
+            raise LabError(f"the daemon's clock is not off: {stamp}")
         (day.gateway.gate_state / "clock").write_text("+0d", "ascii")
         day.settle("with the right time", time.monotonic())
     finally:
