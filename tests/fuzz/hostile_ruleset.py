@@ -87,7 +87,7 @@ def _compare_rules(says: dict[str, Any], listed: list[dict[str, Any]]) -> None:
 
 
 def _chains(services: Iterable[str]) -> set[str]:
-    return render.BASE_CHAINS | {f"service-{service}" for service in services}
+    return {*render.BASE_CHAINS, *(f"service-{service}" for service in services)}
 
 
 def _check_service(service: str, keys: dict[str, Any], rules: list[Rule], prefix: int) -> None:
