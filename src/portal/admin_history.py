@@ -24,7 +24,7 @@ EVENTS = (
     "person-asked", "person-approved", "person-refused", "person-added", "person-invited", "person-accepted",
     "person-changed", "person-removed",
     "banned", "unbanned", "ban-expired",
-    "foreign-grant", "foreign-revoke", "foreign-ban", "repaired",
+    "foreign-grant", "foreign-revoke", "foreign-ban", "repaired", "unrecorded", "recorded",
 )  # fmt: skip
 """What can be asked for, as the page offers it; another event is found and shown too."""
 

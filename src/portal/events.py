@@ -25,6 +25,8 @@ class EventKeeper:
             )
         elif name == "repaired":
             self._history.record(name, reason=f"{event.get('grants')} grants back in {event.get('ms')} ms")
+        elif name == "unrecorded":
+            self._history.record(name, reason=_text(event, "error"))
         else:
             self._history.record(name, address=_text(event, "address"))
 

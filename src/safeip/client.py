@@ -41,6 +41,8 @@ def _status(control: Control, options: Options) -> None:
         ("blocked", f"{output.plural(status['closed_packets'], 'packet')}, {output.size(status['closed_bytes'])}"),
         ("flooded", f"{output.plural(status['flooded_packets'], 'packet')} to the portal, beyond what one source may"),
     )
+    if status["record"] is not None:
+        output.print_fields(("warning", status["record"]))
     print()
     services = [
         (name, service["title"], ", ".join(service["ports"]), service["grants"])

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -408,17 +409,33 @@ def test_links_are_opened_while_it_reloads(gateway):
 # faults
 
 
-def test_a_full_disk_refuses_the_reload_and_what_is_open_stays_open(stopped):
-    stopped.gate_state.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", stopped.gate_state], check=True)
+@contextlib.contextmanager
+def small_disk(gateway: Gateway) -> Iterator[None]:
+    """The daemon's state on a disk of its own."""
+    gateway.gate_state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", gateway.gate_state], check=True)
     try:
+        yield
+        gateway.stop()
+    finally:
+        subprocess.run(["umount", "-l", gateway.gate_state], check=True)
+
+
+def fill(gateway: Gateway) -> Path:
+    """Leave no room on it; the file that takes it all."""
+    ballast = gateway.gate_state / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * 512)
+    return ballast
+
+
+def test_a_full_disk_refuses_the_reload_and_what_is_open_stays_open(stopped):
+    with small_disk(stopped):
         stopped.start()
         stopped.cli("grant", "cloud", "203.0.113.7", "--for", "2h")
         before, closed = ruleset(stopped), (stopped.gate_state / "closed.nft").read_bytes()
-        ballast = stopped.gate_state / "ballast"
-        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(b"\0" * 512)
+        ballast = fill(stopped)
         stopped.configure(services=services({"extra": EXTRA}))
         problem, last = [line for line in hup(stopped) if "grants.jsonl" not in line]
         assert "closed.nft: could not be written (No space left on device)" in problem
@@ -428,9 +445,23 @@ def test_a_full_disk_refuses_the_reload_and_what_is_open_stays_open(stopped):
         ballast.unlink()
         assert "extra is closed from now on" in hup(stopped)[-1]
         assert "9999" in (stopped.gate_state / "closed.nft").read_text("utf-8")
-        stopped.stop()
-    finally:
-        subprocess.run(["umount", "-l", stopped.gate_state], check=True)
+
+
+def test_what_a_full_disk_cannot_record_is_told_where_an_admin_looks(stopped):
+    with small_disk(stopped):
+        stopped.start()
+        for number in range(7, 9):
+            stopped.cli("grant", "cloud", f"203.0.113.{number}", "--for", "2h")
+        assert "warning" not in stopped.cli("status").stdout
+        fill(stopped)
+        for number in range(100, 140):  # until the file's last page is full
+            stopped.cli("grant", "cloud", f"203.0.113.{number}", "--for", "2h", "--note", "a" * 60)
+        stopped.cli("revoke", "203.0.113.7")
+        record = stopped.gate_state / "grants.jsonl"
+        warning = f"\nwarning: {record} cannot be written (No space left on device): a reboot closes what is open\n"
+        wait_for("the warning", lambda: warning in stopped.cli("status").stdout)
+        assert not record.exists()
+        assert len(stopped.elements("cloud4")) == 41
 
 
 def test_killed_in_the_middle_of_a_reload_it_starts_with_what_the_file_says(stopped):

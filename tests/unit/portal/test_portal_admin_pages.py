@@ -58,6 +58,19 @@ async def test_a_repair_is_told_in_words(tmp_path: Path) -> None:
         assert "7 accès rétablis en 3 ms" in (await yves.get("/admin/history", Accept_Language="fr")).text
 
 
+@in_loop
+async def test_a_record_that_cannot_be_written_is_told_in_words(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        keep = EventKeeper(h.site.access.history)
+        keep({"event": "unrecorded", "error": "grants.jsonl cannot be written (No space left on device)"})
+        keep({"event": "recorded"})
+        page = (await yves.get("/admin/history")).text
+        assert "What is open cannot be saved for the next start" in page
+        assert "No space left on device" in page
+        assert "What is open is saved for the next start again" in page
+
+
 def test_the_hours_of_a_day() -> None:
     def at(*last_ms: int) -> list[int]:
         hours = by_hour(Blocked(str(number), "tcp", 1, 1, 60, ms) for number, ms in enumerate(last_ms))
