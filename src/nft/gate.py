@@ -58,7 +58,7 @@ class Gate:
         """Adopt what the kernel holds, load the rules, put back what the kernel forgot. Gives back how much is open.
 
         The kernel has forgotten the whole of a set that is missing, and everything that the record says where the
-        ruleset is the one loaded at boot. An element that never ends, or ends later than its service allows, gets
+        ruleset is the one loaded at boot, or an admin's own after a boot. An element that never ends, or ends later than its service allows, gets
         the service's maximum. Takes some seconds for 100,000 grants.
 
         Raises KernelError with nft's words, and RecordError where the record cannot be taken; then the table is closed.
@@ -69,7 +69,9 @@ class Gate:
         present = self._rules.present()
         if policy.mode == "table" and present == render.Present([], []):
             self._repair.load(lambda _: self._rules.close(policy))  # a start that ends before all is back can be done again
-        forgotten = names if render.AT_BOOT in present.chains else names - set(present.sets)
+        # an admin's ruleset, mode "sets", makes its sets at boot and says no more than that
+        booted = render.AT_BOOT in present.chains or (policy.mode == "sets" and self._ledger.rebooted())
+        forgotten = names if booted else names - set(present.sets)
         recorded = [entry for entry in self._ledger.recorded() if entry.set in forgotten]
         standing = names & set(self._rules.present().sets)
         for name in standing:

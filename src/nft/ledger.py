@@ -8,7 +8,7 @@ from nft import checks, listing
 from nft.book import BANS, Book, Entry
 from nft.listing import now_ms
 from nft.policy import Policy
-from nft.recall import read
+from nft.recall import of_another_boot, read
 from nft.record import Record
 from nft.stamps import Clock
 
@@ -33,6 +33,10 @@ class Ledger:
     def recorded(self) -> list[Entry]:
         """What the record says is open. Raises RecordError."""
         return [] if self._path is None else read(self._path, self.policy, Clock.now())
+
+    def rebooted(self) -> bool:
+        """Whether the record is of another boot. Raises RecordError."""
+        return self._path is not None and of_another_boot(self._path, Clock.now())
 
     def begin(self) -> None:
         """The book is what is open: from now on the record follows it, and changes are told."""

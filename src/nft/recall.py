@@ -8,7 +8,7 @@ from pathlib import Path
 from nft import checks, stamps
 from nft.book import BANS, Entry
 from nft.policy import Policy
-from nft.stamps import Clock
+from nft.stamps import Clock, Stamp
 
 LARGEST = 256 * 1024 * 1024
 """Bytes of a record. 100,000 grants take 20 MB, and it is rewritten at twice what it must hold."""
@@ -38,10 +38,7 @@ def read(path: Path, policy: Policy, clock: Clock) -> list[Entry]:
     if data is None:
         return []
     lines = data[: data.rfind(b"\n") + 1].split(b"\n")
-    try:
-        stamp = stamps.parse(lines[0])
-    except ValueError as error:
-        raise RecordError(path, "line 1", str(error)) from None
+    stamp = _stamp(path, lines[0])
     written: dict[tuple[str, bytes], _Written] = {}
     for number, line in enumerate(lines[1:-1], 2):
         try:
@@ -61,6 +58,19 @@ def read(path: Path, policy: Policy, clock: Clock) -> list[Entry]:
             entries.append(Entry(set_name, key, holder, note, clock.monotonic_ms + left_ms, whole_ms))
             room[ban] -= 1
     return entries
+
+
+def of_another_boot(path: Path, clock: Clock) -> bool:
+    """Whether the record was last true before the machine's last boot; no record was not. Raises RecordError."""
+    data = _load(path)
+    return data is not None and _stamp(path, data.partition(b"\n")[0]).at.boot != clock.boot
+
+
+def _stamp(path: Path, line: bytes) -> Stamp:
+    try:
+        return stamps.parse(line)
+    except ValueError as error:
+        raise RecordError(path, "line 1", str(error)) from None
 
 
 def _apply(written: dict[tuple[str, bytes], _Written], line: bytes, policy: Policy) -> None:

@@ -6,6 +6,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from lab.gateway import Gateway
 from lab.net import Namespace, veth
 from lab.process import wait_for
-from nft import rules
+from nft import rules, stamps
 from nft.admin_sets import AdminSets
 from nft.gate import Gate
 from nft.netlink_sets import NetlinkSets
@@ -30,6 +31,39 @@ POLICY = Policy({"cloud": CLOUD, "game": GAME}, (), mode="sets", table="filter")
 ONE = Policy({"cloud": CLOUD}, (), mode="sets", table="filter")
 GATE4, VISITOR4, STRANGER4 = "192.0.2.1", "192.0.2.10", "192.0.2.66"
 GATE6, VISITOR6, PREFIX = "2001:db8:1::1", "2001:db8:1::10", "2001:db8:1::/64"
+
+
+def reboot(record: Path) -> None:
+    """As if the machine had: what is left is the record, which is of another boot."""
+    stamp, _, rest = record.read_bytes().partition(b"\n")
+    at = stamps.parse(stamp)
+    record.write_bytes(replace(at, at=replace(at.at, boot="another")).line() + rest)
+
+
+def test_after_a_boot_grants_come_back_into_the_admins_sets(network, nft, tmp_path):
+    record = tmp_path / "grants.jsonl"
+    admins = filter_with(
+        "set cloud4 { type ipv4_addr; flags timeout; elements = { 198.51.100.7 } }\nset cloud6 { type ipv6_addr; flags timeout; }"
+    )
+    nft(admins)
+    with contextlib.closing(Gate(ONE, record=record)) as gate:
+        gate.start()
+        gate.work()  # from here on there is a record
+        gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, PREFIX, "203.0.113.9")])
+        gate.decide([Revoke(2, None, "203.0.113.9", None, everything=False)])
+    nft(admins)  # the same boot: whoever emptied the sets wanted that
+    with contextlib.closing(Gate(ONE, record=record)) as gate:
+        assert gate.start() == 0
+        gate.work()
+        gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, PREFIX)])
+    nft(admins)
+    reboot(record)
+    with contextlib.closing(Gate(ONE, record=record)) as gate:
+        assert gate.start() == 2
+        found = kernel(policy=ONE)
+        assert set(found) == {VISITOR4, "198.51.100.7"}
+        assert 0 < found[VISITOR4] <= HOUR * 1000
+        assert list(kernel("cloud6", ONE)) == ["2001:db8:1::"]
 
 
 class Served:
