@@ -35,7 +35,7 @@ STATE_SIZE = "2m"
 CLOUD = {**SERVICES["cloud"], "ports": ["tcp/80", "udp/4433"]}
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-LATER_MS = 100  # by which an end may seem to move: it is measured a while after it is read
+LATER_MS = 100  # by which an end may move: a busy machine keeps the gate waiting between its clock and the kernel
 
 
 @dataclass
@@ -138,15 +138,16 @@ class Day:
         """As an admin would."""
         self.gateway.nft(text)
 
-    def ends(self) -> dict[tuple[str, bytes], int]:
-        """When each grant ends, in milliseconds of the monotonic clock."""
+    def ends(self) -> dict[tuple[str, bytes], Span]:
+        """When each grant ends, in milliseconds of the monotonic clock: not before, and not after."""
         with self.gateway.host.entered(), contextlib.closing(NetlinkSets("inet", "safeip")) as sets:
-            found: dict[tuple[str, bytes], int] = {}
+            found: dict[tuple[str, bytes], Span] = {}
             for name in ("cloud4", "cloud6", "game4", "game6", "films4", "films6"):
                 with contextlib.suppress(KernelError):
+                    begin_ms = time.monotonic() * 1000
                     for part in whole(sets, name):
-                        now_ms = time.monotonic_ns() // 1_000_000
-                        found |= {(name, element.key): now_ms + (element.left_ms or 0) for element in part}
+                        now_ms = time.monotonic() * 1000  # this program may have been kept waiting since the kernel told
+                        found |= {(name, it.key): (begin_ms + (it.left_ms or 0), now_ms + (it.left_ms or 0)) for it in part}
             return found
 
     def kill_gate(self) -> None:
@@ -170,7 +171,8 @@ class Day:
         until = time.monotonic() - 0.05
         known = before.keys() - self.changed
         lost = sum(place not in after for place in known)
-        longer = sum(after.get(place, 0) > before[place] + LATER_MS for place in known) + sum(place in after for place in self.changed)
+        longer = sum(after[place][0] > before[place][1] + LATER_MS for place in known & after.keys())
+        longer += sum(place in after for place in self.changed)
         accepted = dropped = away = waited = 0
         last = begin
         for name, right in self.wanted.items():

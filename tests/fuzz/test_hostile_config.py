@@ -19,19 +19,19 @@ HUGE = {
     "one long key": lambda n: "a" * 9 * n + " = 1\n",
     "tables in tables": lambda n: "[gate]\ntable = " + "{a=" * n + "1" + "}" * n + "\n",
     "lists in lists": lambda n: "[gate]\ntable = " + "[" * 4 * n + "]" * 4 * n + "\n",
-    "services without ports": lambda n: "".join(f"[services.s{i}]\n" for i in range(n // 4)),
-    "unknown keys": lambda n: "[gate]\n" + "".join(f"trusted_netw{i}=1\n" for i in range(n // 4)),
-    "one port over and over": lambda n: "[services.b]\nports = [" + '"tcp/7",' * n + "]\n",
-    "networks": lambda n: "[gate]\ntrusted_networks=[" + ",".join(f'"10.{i >> 8 & 255}.{i & 255}.1"' for i in range(n // 2)) + "]\n",
+    "services without ports": lambda n: "".join(f"[services.s{i}]\n" for i in range(n // 10)),
+    "unknown keys": lambda n: "[gate]\n" + "".join(f"trusted_netw{i}=1\n" for i in range(n // 10)),
+    "one port over and over": lambda n: "[services.b]\nports = [" + '"tcp/7",' * (n // 5) + "]\n",
+    "networks": lambda n: "[gate]\ntrusted_networks=[" + ",".join(f'"10.{i >> 8 & 255}.{i & 255}.1"' for i in range(n // 5)) + "]\n",
 }
 
 
 def test_hostile_configurations_are_refused_or_widen_nothing(tmp_path):
     configurations, taken = Configurations(random.Random(20261121)), 0
     with Namespace("test", "sipt") as network, network.entered():
-        for _ in range(400):
+        for _ in range(250):
             taken += judge(configurations.one(), tmp_path / "safeip.toml") is not None
-    assert 80 < taken < 320  # it tries both
+    assert 40 < taken < 200  # it tries both
 
 
 @pytest.mark.parametrize("name", corpus("config"))
@@ -51,7 +51,7 @@ def test_a_file_of_a_mebibyte_is_read_or_refused_in_seconds(tmp_path, name):
 
 
 def test_very_many_addresses_to_listen_on_are_read_in_seconds(tmp_path):
-    listen = ",".join(f'"1.{i >> 8}.{i & 255}.0:80"' for i in range(50_000))
+    listen = ",".join(f'"1.{i >> 8}.{i & 255}.0:80"' for i in range(30_000))
     begin = time.process_time()
     assert judge(SMALLEST.replace("[services", f"listen = [{listen}]\n[services").encode(), tmp_path / "safeip.toml", load=False)
     assert time.process_time() - begin < 20
