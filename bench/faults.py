@@ -6,6 +6,7 @@
 import argparse
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from bench._figures import shown, table
-from bench._flows import Flows, Span
+from bench._flows import PERIOD_S, Flows, Span
 from lab.config import SERVICES
 from lab.gateway import ROOT, Gateway
 from lab.process import LabError, Process, wait_for
@@ -55,7 +56,7 @@ class Harm:
 
 @dataclass(frozen=True)
 class Tried:
-    """What one fault did: grants lost or longer, packets, and seconds until visitors were in and strangers out again."""
+    """What one fault did: grants lost or longer, packets, and seconds from the first that fared wrongly to the last."""
 
     lost: int
     longer: int
@@ -174,7 +175,7 @@ class Day:
         longer = sum(after[place][0] > before[place][1] + LATER_MS for place in known & after.keys())
         longer += sum(place in after for place in self.changed)
         accepted = dropped = away = waited = 0
-        last = begin
+        first, last = math.inf, -math.inf
         for name, right in self.wanted.items():
             for fates in self.flows.fates(name, begin, until):
                 excused, was_wrong = harm.opens or (right and harm.boots), False
@@ -184,13 +185,13 @@ class Day:
                     if fate.through == right:
                         excused = excused and not (was_wrong and fate.sent > done)
                         continue
-                    was_wrong, last = True, max(last, fate.sent)
+                    was_wrong, first, last = True, min(first, fate.sent), max(last, fate.sent)
                     if right:
                         waited, dropped = waited + excused, dropped + (not excused)
                     else:
                         away, accepted = away + excused, accepted + (not excused)
-        start = begin if off is None else off[1]
-        return Tried(lost, longer, accepted, dropped, away, waited, max(0.0, last - start))
+        repair_s = 0.0 if last < first else last - first + PERIOD_S
+        return Tried(lost, longer, accepted, dropped, away, waited, repair_s)
 
 
 def killed_gate(day: Day) -> None:
