@@ -35,7 +35,7 @@ from lab.net import Namespace  # noqa: E402
 from lab.process import wait_for  # noqa: E402
 
 EVERY = 20_000  # requests between two looks at the kernel
-GROWTH_KIB = 8 << 10  # by which a gate may grow under attack, once it has seen the first of it
+GROWTH_KIB = 16 << 10  # by which a gate may grow under attack, once it has seen the first of it: a mebibyte of answers, some times over
 CONFIG_KIB = 256 << 10  # that reading and trying configurations may take at most
 HANG_S = 120
 
