@@ -94,6 +94,8 @@ class Gate:
         before = self._ledger.policy
         if problems := self._rules.problems(policy):
             raise KernelError(errno.EINVAL, "; ".join(problems))
+        if self._repair.moved():
+            self._repair.mend()  # somebody has taken the table away, which has not been heard yet
         self._repair.load(lambda present: self._rules.prepare(policy, present))
         try:
             self._repair.load(lambda present: self._rules.replace(policy, present))

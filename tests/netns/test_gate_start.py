@@ -212,6 +212,16 @@ def test_a_reload_in_the_middle_of_a_repair_loses_nothing_that_stays(network, nf
         assert all(element.left_ms <= HOUR * 1000 for element in found.values())
 
 
+def test_a_reload_before_a_flush_was_heard_loses_nothing_that_stays(network, nft):
+    with opened() as gate:
+        one(gate, grant(services={"cloud": 2 * HOUR, "game": HOUR}))
+        nft("flush ruleset")
+        gate.reload(replace(POLICY, services={"cloud": CLOUD}))
+        settle(gate)
+        assert list(kernel()) == ["203.0.113.7"]
+        assert [item["service"] for item in listed(gate)] == ["cloud"]
+
+
 def test_reloads_under_a_flow_of_packets_lose_none_and_let_no_stranger_in(field):  # noqa: F811
     rules = field.gate._ledger.policy
     more = replace(rules, services={**rules.services, "web": WEB}, trusted=(ip_network("10.0.0.0/8"),))
