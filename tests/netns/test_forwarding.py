@@ -1,9 +1,11 @@
 """A gateway with two lines to the Internet, a LAN on a bridge and containers: what is closed, and what must pass."""
 
 import contextlib
+import fcntl
 import select
 import socket
 import struct
+import termios
 import threading
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -448,6 +450,7 @@ def test_a_syn_under_a_connection_that_is_kept_begins_nothing(place):
         with connected(place, "keys", SERVER6, 444) as held:
             own_port = held.getsockname()[1]
             server_side = place.echoes["server"].peers[own_port]
+            wait_for("its acknowledgement", lambda one=server_side: fcntl.ioctl(one, termios.TIOCOUTQ, bytes(4)) == bytes(4))
             for one in (held, server_side):  # closed without a word (TCP_REPAIR)
                 one.setsockopt(socket.IPPROTO_TCP, 19, 1)
             place.echoes["server"].peers.pop(own_port).close()
