@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,12 @@ class Gateway:
         )
         installer.wait(BOOT_S, BOOT_S)
 
-    def boot(self, rtc: str = "base=utc") -> None:
-        """Switch it on; `rtc` is the clock that it finds, as qemu's option has it. MachineError."""
+    def boot(self, ahead_s: float | None = 0) -> None:
+        """Switch it on. Its clock is so far ahead of the truth, or at 1970 where that is None. MachineError."""
+        if ahead_s is None:
+            rtc = "base=1970-01-01"
+        else:
+            rtc = f"base={datetime.fromtimestamp(time.time() + ahead_s, UTC):%Y-%m-%dT%H:%M:%S}"
         line = self._directory / "line"
         line.unlink(missing_ok=True)
         self._machine = Machine(self._image, self._log, line, disk=self._disk, keep=True, talk=True, rtc=rtc)
@@ -92,18 +97,18 @@ class Gateway:
             else:
                 return
 
-    def reboot(self, rtc: str = "base=utc") -> None:
+    def reboot(self, ahead_s: float | None = 0) -> None:
         """`systemctl reboot`, and wait for the machine's next life."""
         self.run("systemctl --no-block reboot")
         if self._machine is not None:
             self._machine.wait(BOOT_S, BOOT_S)
         self.kill()
-        self.boot(rtc)
+        self.boot(ahead_s)
 
-    def cut_power(self, rtc: str = "base=utc") -> None:
+    def cut_power(self, ahead_s: float | None = 0) -> None:
         """Pull the plug and put it in again."""
         self.kill()
-        self.boot(rtc)
+        self.boot(ahead_s)
 
     def kill(self) -> None:
         """Pull the plug."""
