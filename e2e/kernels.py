@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
@@ -55,13 +56,13 @@ class Result:
 def here(tests: Sequence[str], directory: Path) -> Result:
     """The tests on this machine's own kernel, on a copy of the checkout."""
     begin = time.monotonic()
-    copy, log = directory / "checkout", LOGS / "kernels-own.log"
-    copy.mkdir()
-    unpack(directory / "checkout.tar", copy)
+    log = LOGS / "kernels-own.log"
     report = directory / "results.xml"
     command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
-    with log.open("w") as output:
+    with log.open("w") as output, tempfile.TemporaryDirectory(prefix="safeip-e2e-") as copy:
         problem = None
+        Path(copy).chmod(0o755)  # accounts without rights find the checkout there
+        unpack(directory / "checkout.tar", Path(copy))
         try:
             subprocess.run(
                 command, cwd=copy, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=TIMEOUT_S,
