@@ -271,22 +271,23 @@ def test_what_was_done_unheard_is_found_all_the_same(gate, nft):
 
 
 def test_another_tables_hundred_thousand_elements_hold_up_no_grant(gate, tmp_path):
-    """They are passed over; one loop's pass takes milliseconds."""
+    """They are passed over, a few at a time."""
     one(gate, grant())
     script = tmp_path / "foreign.nft"
     held = ", ".join(address(n) for n in range(100_000))
     script.write_text(f"table inet foreign {{ set s {{ type ipv4_addr; elements = {{ {held} }} }}\n}}\n")
-    worst, number = 0.0, 1
+    worst, whole, number = 0.0, 0.0, 1
     with subprocess.Popen(["nft", "-f", str(script)]) as loading:
         while loading.poll() is None or gate.next_s() == 0:
             begin = time.thread_time()  # what it waits for the kernel's lock is not the gate's
             gate.repair()
             gate.work()
-            worst = max(worst, time.thread_time() - begin)
+            took = time.thread_time() - begin
+            worst, whole = max(worst, took), whole + took
             if number < 100:  # nft begins again when the ruleset has changed meanwhile
                 assert "ok" in one(gate, grant(address(number)))
                 number += 1
-    assert worst < 0.05 * PATIENCE
+    assert worst < whole / 4  # all at once it would be the whole
     assert "foreign-revoke" not in names(gate)
     settle(gate)
     assert len(kernel()) == len(listed(gate)) == number
