@@ -66,6 +66,7 @@ class Field:
         with self.visitor.entered(), socket.socket(family, socket.SOCK_DGRAM) as sender:
             for _ in range(count):
                 sender.sendto(b"x", (to, port))
+        wait_for("the packets", lambda: self.counts()[0] - arrived >= count)
         after = self.counts()
         assert after[0] - arrived == count
         return after[1] - accepted

@@ -253,7 +253,7 @@ class Field:
             self.listener = stack.enter_context(socket.create_server((GATE4, PORT), backlog=1000))
 
     def reload(self) -> None:
-        self.host.call(lambda: self.gate._load(self.gate._rules.present()))
+        self.host.call(lambda: self.gate.reload(POLICY))
 
     def nft(self, text: str) -> None:
         self.host.run("nft", "-f", "-", input=text)
