@@ -35,6 +35,15 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """What holds now. `left`: the holder's addresses that had to leave; `renewed`: the holder had all of it open before."""
+
+    grants: list[Grant]
+    left: list[str]
+    renewed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Blocked:
     """Packets to a protected port from an address without a grant. `last_ms`: milliseconds since the last."""
 
@@ -79,7 +88,7 @@ class Gate(Protocol):
         holder: str,
         note: str,
         addresses: int | None = None,
-    ) -> list[Grant]:
+    ) -> Granted:
         """Open or renew `services` (name: seconds) in one transaction, all or none; never shortens.
 
         With `addresses`, at most so many of the holder's addresses of this family stay: the oldest

@@ -112,11 +112,11 @@ class Grants:
                 found = await self._gate.grants(service=service, address=address, holder=holder)
                 if gone or not found:
                     raise BadInput("address", "is not open any more; open it anew")
-                grants = await self._gate.grant(
+                granted = await self._gate.grant(
                     {service: seconds}, address, holder=holder, note=found[0].note
                 )
             self._record("prolonged", by, address=address, services=(service,), holder=holder)
-            return grants[0]
+            return granted.grants[0]
 
         return await finish(work())
 
@@ -147,13 +147,14 @@ class Grants:
     async def _grant(
         self, by: Actor, durations: Mapping[str, int], address: Address, note: str
     ) -> list[Grant]:
-        return await self._gate.grant(
+        granted = await self._gate.grant(
             durations,
             address,
             holder=by.holder,
             note=note,
             addresses=None if by.admin else MOST_ADDRESSES,
         )
+        return granted.grants
 
     def _opens(self, by: Actor) -> Mapping[str, Service]:
         """What the actor may open at this moment."""

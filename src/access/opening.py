@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from access.address import Address
 from access.files import NotSaved
@@ -92,9 +93,14 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Opened(View):
-    """The way is open. `renewed` False: it was before, and a used-up link does not renew."""
+    """The way is open. `how` it came to be so; `left`: the link's addresses that had to leave for this one.
 
-    renewed: bool
+    "moved": one or more left; "renewed": it was open from here before; "still": so it was, but a used-up link does
+    not renew.
+    """
+
+    how: Literal["opened", "renewed", "moved", "still"]
+    left: tuple[str, ...] = ()
 
 
 class Opening:
@@ -229,7 +235,7 @@ class Opening:
             raise
 
     async def _still_open(self, link: Link, services: tuple[Service, ...], address: Address) -> Opened:
-        opened = Opened(link, services, await self._held(link, services, address), renewed=False)
+        opened = Opened(link, services, await self._held(link, services, address), "still")
         if not opened.remaining_ms:
             raise Refused(Reason.USED_UP, link)
         return opened
@@ -251,14 +257,19 @@ class Opening:
             for service in services
         }
         try:
-            grants = await self._gate.grant(
+            granted = await self._gate.grant(
                 durations, address, holder=link.holder, note=link.label, addresses=link.addresses
             )
         except GateUnavailable as error:
             raise Refused(Reason.GATE_UNAVAILABLE, link, str(error)) from None
         except GateRefusal as refusal:
             raise Refused(_BY_CODE.get(refusal.code, Reason.GATE), link, refusal.message) from None
-        return Opened(link, services, tuple(grants), renewed=True)
+        how: Literal["opened", "renewed", "moved"] = "opened"
+        if granted.left:
+            how = "moved"
+        elif granted.renewed:
+            how = "renewed"
+        return Opened(link, services, tuple(granted.grants), how, tuple(granted.left))
 
     async def _check_pin(self, link: Link, address: Address, pin: str | None, *, trusted: bool) -> None:
         given = clean_pin(pin or "")

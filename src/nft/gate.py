@@ -222,8 +222,9 @@ class Gate:
             with plan.alone():
                 match request:
                     case Grant():
-                        granted, left = plan.grant(request)
-                        answer = {"grants": listing.show(self._ledger.policy, granted), "left": left}
+                        granted, left, renewed = plan.grant(request)
+                        shown = listing.show(self._ledger.policy, granted)
+                        answer = {"grants": shown, "left": left, "renewed": renewed}
                     case Revoke():
                         answer = {"revoked": plan.revoke(request)}
                     case Ban():

@@ -53,10 +53,10 @@ class Plan:
                 changes.append(Remove(set_name, key))
         return changes
 
-    def grant(self, request: Grant) -> tuple[list[Entry], list[str]]:
-        """The grants that hold now, and the addresses that had to leave. Raises checks.Refusal.
+    def grant(self, request: Grant) -> tuple[list[Entry], list[str], bool]:
+        """The grants that hold now, the addresses that had to leave, and whether the holder had all of it open before.
 
-        A grant that already lasts longer stays as it is, its holder too.
+        Raises checks.Refusal. A grant that already lasts longer stays as it is, its holder too.
         """
         checks.holder(request.holder)
         checks.note(request.note)
@@ -65,12 +65,13 @@ class Plan:
         family = 4 if len(key) == 4 else 6
         # many grants have the same texts, which are held once in memory
         holder, note = sys.intern(request.holder), sys.intern(request.note)
-        granted = []
+        granted, renewed = [], True
         for name, seconds in request.services.items():
             checks.duration(checks.service(self._policy, name), seconds)
             end_ms = self._now_ms + seconds * 1000
             set_name = sys.intern(f"{name}{family}")
             held = self._book.get(set_name, key)
+            renewed = renewed and held is not None and held.holder == holder
             if held is None and self._book.grants() >= self._policy.max_grants:
                 raise checks.Refusal("too-many", f"{self._policy.max_grants} grants are open, the most allowed")
             if held is None or held.end_ms < end_ms:
@@ -78,7 +79,7 @@ class Plan:
                 self._put(held)
             granted.append(held)
         left = self._leave(request.holder, key, request.addresses) if request.addresses else []
-        return granted, left
+        return granted, left, renewed
 
     def revoke(self, request: Revoke) -> int:
         """How many grants were taken back. Raises checks.Refusal."""

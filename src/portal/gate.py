@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from access.address import Address
-from access.gate import Banned, Blocked, GateRefusal, GateUnavailable, Grant
+from access.gate import Banned, Blocked, GateRefusal, GateUnavailable, Grant, Granted
 
 LINE_LIMIT = 64 * 1024
 """Bytes in one line of the wire, its end included; the gate keeps to the same limit."""
@@ -73,7 +73,7 @@ class GateClient(asyncio.Protocol):
         holder: str,
         note: str,
         addresses: int | None = None,
-    ) -> list[Grant]:
+    ) -> Granted:
         """Open `services` (name to seconds) for `address`, all or none. See `access.gate.Gate`."""
         answer = await self._ask(
             {
@@ -85,7 +85,10 @@ class GateClient(asyncio.Protocol):
                 "addresses": addresses,
             },
         )
-        return self._rows(Grant, answer.get("grants"))
+        left, renewed = answer.get("left"), answer.get("renewed")
+        if not isinstance(left, list) or not isinstance(renewed, bool):
+            raise self._garbled("a grant without what it did")
+        return Granted(self._rows(Grant, answer.get("grants")), [str(address) for address in left], renewed)
 
     async def revoke(
         self,

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from access.actor import Actor
 from access.address import Address
-from access.gate import Banned, Blocked, GateUnavailable, Grant
+from access.gate import Banned, Blocked, GateUnavailable, Grant, Granted
 from access.inputs import BadInput
 from access.start import Access, start
 from safeip import directories, enrol, privileges, terminal
@@ -141,7 +141,7 @@ class _NoGate:
 
     async def grant(
         self, services: Mapping[str, int], address: Address, *, holder: str, note: str, addresses: int | None = None
-    ) -> list[Grant]:
+    ) -> Granted:
         raise GateUnavailable
 
     async def revoke(

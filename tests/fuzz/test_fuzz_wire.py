@@ -9,7 +9,7 @@ from typing import Any
 from fuzz_target import fuzzed, json_objects, spoilt
 from hypothesis import strategies as st
 
-from access.gate import Banned, Blocked, GateRefusal, GateUnavailable, Grant
+from access.gate import Banned, Blocked, GateRefusal, GateUnavailable, Grant, Granted
 from nft import checks, wire
 from nft.policy import Policy, PortRange, ServiceRule
 from portal.gate import LINE_LIMIT, GateClient
@@ -96,7 +96,7 @@ def test_the_gates_checks_let_nothing_wider_than_the_policy_pass(data: bytes) ->
 
 ROW = {"service": "cloud", "address": "203.0.113.7", "holder": "cli", "note": "", "remaining_ms": 5, "packets": 0, "bytes": 0}
 ANSWERS = [
-    {"id": 1, "ok": {"grants": [ROW], "left": []}},
+    {"id": 1, "ok": {"grants": [ROW], "left": [], "renewed": False}},
     {"id": 2, "part": [ROW]},
     {"id": 2, "ok": {}},
     {"id": 3, "error": {"code": "too-many", "message": "full"}},
@@ -150,5 +150,5 @@ async def answers(data: bytes) -> None:
         if isinstance(answer, list):
             assert all(isinstance(row, Grant | Blocked | Banned) for row in answer)
         else:
-            assert answer is None or isinstance(answer, int | dict | GateRefusal | GateUnavailable), answer
+            assert answer is None or isinstance(answer, int | dict | Granted | GateRefusal | GateUnavailable), answer
     assert broken == []

@@ -173,7 +173,11 @@ def test_of_a_holders_addresses_the_oldest_leaves(gate):
     one(gate, grant("203.0.113.200", holder="cli"))
     answer = one(gate, grant("203.0.113.4", services={"cloud": HOUR, "game": HOUR}, addresses=2))
     assert answer["ok"]["left"] == ["203.0.113.2", "203.0.113.3"]
-    assert set(kernel()) == {"203.0.113.1", "203.0.113.4", "203.0.113.200"}
+    assert not answer["ok"]["renewed"]
+    assert one(gate, grant("203.0.113.4", addresses=2))["ok"]["renewed"]
+    assert not one(gate, grant("203.0.113.4", holder="link:other1", services={"cloud": 3 * HOUR}))["ok"]["renewed"]
+    one(gate, revoke(holder="link:other1"))
+    assert set(kernel()) == {"203.0.113.1", "203.0.113.200"}
     assert set(kernel("game4")) == {"203.0.113.1", "203.0.113.4"}
     assert one(gate, grant("2001:db8:1::/64", addresses=1))["ok"]["left"] == []  # each family by itself
 

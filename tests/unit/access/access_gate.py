@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from access.address import Address
-from access.gate import Banned, Blocked, GateRefusal, Grant
+from access.gate import Banned, Blocked, GateRefusal, Grant, Granted
 
 
 class Clock:
@@ -38,7 +38,7 @@ class MemoryGate:
         holder: str,
         note: str,
         addresses: int | None = None,
-    ) -> list[Grant]:
+    ) -> Granted:
         if self.asked is not None:
             self.asked.set()
         if self.wait is not None:
@@ -50,21 +50,24 @@ class MemoryGate:
         if str(address) in self.trusted:
             raise GateRefusal("trusted-address", "is always let through")
         self.seconds.append(dict(services))
+        held = [self.open.get((name, str(address))) for name in services]
+        renewed = all(one is not None and one[0].holder == holder for one in held)
         for name, seconds in services.items():
             grant = Grant(name, str(address), holder, note, 0, 0, 0)
             before = self.open.get((name, str(address)))
             end = max(self.clock() + seconds, before[1] if before else 0)
             self.open[name, str(address)] = (grant, end)
-        if addresses is not None:
-            self._leave(holder, addresses)
-        return [g for g in await self._list() if g.address == str(address) and g.service in services]
+        left = self._leave(holder, addresses) if addresses is not None else []
+        rows = [g for g in await self._list() if g.address == str(address) and g.service in services]
+        return Granted(rows, left, renewed)
 
-    def _leave(self, holder: str, addresses: int) -> None:
+    def _leave(self, holder: str, addresses: int) -> list[str]:
         mine = dict.fromkeys(
             address for (_, address), (grant, _) in self.open.items() if grant.holder == holder
         )
-        for gone in list(mine)[: max(0, len(mine) - addresses)]:
-            self.open = {key: value for key, value in self.open.items() if key[1] != gone}
+        left = list(mine)[: max(0, len(mine) - addresses)]
+        self.open = {key: value for key, value in self.open.items() if key[1] not in left}
+        return left
 
     async def _list(self) -> list[Grant]:
         now = self.clock()

@@ -233,7 +233,7 @@ def test_guesses_from_many_addresses_lock_the_link(live: Live) -> None:
             locked = await refused(house, token, THERE, "4711")
             assert (locked.reason, locked.retry_after_s) == (Reason.PIN_LOCKED, 900)
             house.monotonic.now += 900
-            assert (await house.opening.open(token, THERE, "4711")).renewed
+            assert (await house.opening.open(token, THERE, "4711")).how == "opened"
 
     asyncio.run(main())
 
@@ -253,7 +253,7 @@ def test_pin_right_however_it_is_typed(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
             token = house.links.token(await house.links.add(Actor.CLI, "Mamie", ["cloud"], pin="4711"))
-            assert (await house.opening.open(token, HERE, " \uff14\uff17\uff11\uff11 ")).renewed
+            assert (await house.opening.open(token, HERE, " \uff14\uff17\uff11\uff11 ")).how == "opened"
 
     asyncio.run(main())
 
@@ -283,7 +283,7 @@ def test_pins_beyond_the_queue_are_not_counted(live: Live) -> None:
             ] * 25
             came_to = await reasons(house, *attempts)
             assert came_to == ["Opened"] * 33 + ["busy"] * 28
-            assert (await house.opening.open(last, HERE, "4711")).renewed
+            assert (await house.opening.open(last, HERE, "4711")).how == "opened"
 
     asyncio.run(main())
 
@@ -293,10 +293,10 @@ def test_used_up_link_tells_without_renewing(live: Live) -> None:
         async with live() as house:
             link = await house.links.add(Actor.CLI, "Mamie", ["cloud"], uses=1, pin="4711")
             token = house.links.token(link)
-            assert (await house.opening.open(token, HERE, "4711")).renewed
+            assert (await house.opening.open(token, HERE, "4711")).how == "opened"
             house.clock.now += 3600
             again = await house.opening.open(token, HERE)
-            assert (again.renewed, again.remaining_ms) == (False, 3_600_000)
+            assert (again.how, again.remaining_ms) == ("still", 3_600_000)
             assert (await house.opening.look(token, HERE)).remaining_ms == 3_600_000
             assert (await refused(house, token, THERE, "4711")).reason is Reason.USED_UP
             with pytest.raises(Refused) as caught:

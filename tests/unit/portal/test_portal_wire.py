@@ -12,7 +12,7 @@ import pytest
 from portal_house import in_loop
 
 import portal.gate
-from access.gate import GateRefusal, GateUnavailable
+from access.gate import GateRefusal, GateUnavailable, Grant, Granted
 from nft import wire
 from portal.gate import LINE_LIMIT, GateClient
 
@@ -59,13 +59,13 @@ async def test_every_verb_is_one_the_gate_takes() -> None:
         for call, ok, wanted in [
             (
                 client.grant({"cloud": 60}, network, holder="link:abcdef", note="L'été"),
-                {"grants": [ROW], "left": []},
-                1,
+                {"grants": [ROW], "left": [], "renewed": False},
+                Granted([Grant(**ROW)], [], renewed=False),
             ),
             (
                 client.grant({"cloud": 60}, HOST, holder="cli", note="", addresses=2),
-                {"grants": [], "left": ["1.2.3.4"]},
-                0,
+                {"grants": [], "left": ["1.2.3.4"], "renewed": True},
+                Granted([], ["1.2.3.4"], renewed=True),
             ),
             (client.revoke(holder="link:abcdef"), {"revoked": 2}, 2),
             (client.revoke(everything=True), {"revoked": 0}, 0),
