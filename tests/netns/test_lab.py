@@ -22,7 +22,7 @@ from pathlib import Path
 from lab.net import Namespace
 namespace = Namespace("left", sys.argv[1])
 process = namespace.start("sleep", "300", log=Path(sys.argv[2]))
-while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\n":  # until then nothing would end it with this one
+while Path(f"/proc/{process.pid}/comm").read_text().strip() != "sleep":  # until then nothing would end it with this one
     time.sleep(0.01)
 print(namespace.name, process.pid, flush=True)
 time.sleep(300)
