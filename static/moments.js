@@ -1,4 +1,4 @@
-// Shows moments in the visitor's own time zone instead of the server's.
+// Shows moments in the visitor's own time zone instead of the server's, and counts down to the end of what is open.
 
 const language = document.documentElement.lang;
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
@@ -11,8 +11,71 @@ function days(moment) {
   return (midnight(moment) - midnight(new Date())) / 86_400_000;
 }
 
-for (const time of document.querySelectorAll("time")) {
+function show(time) {
   const moment = new Date(time.dateTime);
   const pattern = [time.dataset.today, time.dataset.tomorrow][days(moment)];
   time.textContent = pattern ? pattern.replace("{}", clock.format(moment)) : whole.format(moment);
+}
+
+document.querySelectorAll("time[datetime]").forEach(show);
+
+const opened = document.getElementById("opened");
+const countdown = document.getElementById("countdown");
+const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+let until = opened?.dataset.until;
+let end = Date.now() + Number(opened?.dataset.remainingMs);
+let timer;
+
+function unit(number, name) {
+  return new Intl.NumberFormat(language, { style: "unit", unit: name, unitDisplay: "long" }).format(number);
+}
+
+// "4:59", "1 hour 59 minutes", "6 days 3 hours": less than an hour by seconds, all else by minutes
+function words(left) {
+  const digits = (number) => String(number).padStart(2, "0");
+  const [d, h, m, s] = [left / DAY, (left % DAY) / HOUR, (left % HOUR) / MINUTE, (left % MINUTE) / SECOND].map(Math.floor);
+  if (left < HOUR) {
+    return `${m}:${digits(s)}`;
+  }
+  const pairs = d > 1 ? [[d, "day"], [h, "hour"]] : [[24 * d + h, "hour"], [m, "minute"]];
+  try {
+    return pairs.filter(([number]) => number).map(([number, name]) => unit(number, name)).join(" ");
+  } catch {
+    return `${24 * d + h}:${digits(m)}:${digits(s)}`; // a browser that knows no units
+  }
+}
+
+function tick() {
+  clearTimeout(timer);
+  // Whole seconds, rounded up: it says 0:01 until it is over
+  const left = Math.ceil((end - Date.now()) / SECOND) * SECOND;
+  countdown.hidden = false;
+  if (left <= 0) {
+    countdown.textContent = countdown.dataset.over;
+    return;
+  }
+  const [before, after] = countdown.dataset.left.split("{}");
+  const time = document.createElement("time");
+  time.textContent = words(left);
+  countdown.replaceChildren(before, time, after);
+  if (!document.hidden) {
+    timer = setTimeout(tick, left < HOUR + MINUTE ? (end - Date.now()) % SECOND || SECOND : MINUTE);
+  }
+}
+
+if (opened?.dataset.until && countdown) {
+  document.addEventListener("visibilitychange", tick);
+  // keep.js started the time again
+  opened.addEventListener("renewed", () => {
+    for (const time of document.querySelectorAll("time[datetime]")) {
+      if (time.dateTime === until) {
+        time.dateTime = opened.dataset.until;
+        show(time);
+      }
+    }
+    until = opened.dataset.until;
+    end = Date.now() + Number(opened.dataset.remainingMs);
+    tick();
+  });
+  tick();
 }

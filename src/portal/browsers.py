@@ -20,12 +20,12 @@ class Browsers:
         self._clock = clock
         self._cookie = Cookie("safeip", "[A-Za-z0-9_-]{22}", secure=secure)
 
-    def token(self, request: web.Request) -> tuple[str, str | None]:
-        """A token for the form of this page, good for FORM_LIFE_S; and the nonce for a browser that has none."""
+    def token(self, request: web.Request, path: str, lives_s: int = FORM_LIFE_S) -> tuple[str, str | None]:
+        """A token for a form that is posted to `path`; and the nonce for a browser that has none."""
         nonce, new = self._cookie.read(request), None
         if nonce is None:
             nonce = new = secrets.token_urlsafe(16)
-        return self._key.form_token(f"page:{request.path}", nonce, int(self._clock()) + FORM_LIFE_S), new
+        return self._key.form_token(f"page:{path}", nonce, int(self._clock()) + lives_s), new
 
     def give(self, response: web.StreamResponse, nonce: str) -> None:
         """Tell a browser its nonce, which ends with it."""

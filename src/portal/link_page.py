@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from access.link import Link
 from access.opening import Opened, Reason, Refused, View
 from portal.caller import Caller
 from portal.client_address import Visitor
@@ -65,7 +66,7 @@ class _LinkPage:
             if refused.reason is Reason.TRUSTED:
                 return await self._page(request, token, Visitor(visitor.address, trusted=True))
             raise _problem(refused) from None
-        return self._opened(request, opened)
+        return self._opened(request, visitor, token, opened)
 
     async def _page(
         self, request: web.Request, token: str, visitor: Visitor, notice: str = ""
@@ -76,48 +77,53 @@ class _LinkPage:
         except Refused as refused:
             raise _problem(refused) from None
         if visitor.trusted:
-            return self._always_open(request, view)
+            return self._always_open(request, visitor, view)
         return self._form(request, visitor, view, notice)
 
     def _form(self, request: web.Request, visitor: Visitor, view: View, notice: str) -> web.Response:
-        now, link = self._site.clock(), view.link
         return self._site.open_page(
             request,
-            "link.html",
+            "opened.html" if view.remaining_ms else "link.html",
             status=403 if notice else 200,
-            link=link,
-            opens=_opens(view, now),
-            until=moment(now + view.remaining_ms / 1000, now) if view.remaining_ms else None,
-            ends=None if link.expires_at is None else moment(link.expires_at, now),
-            uses_left=None if link.uses is None else link.uses - link.used,
-            renewable=not link.used_up,
-            address=str(visitor.address),
-            notice=notice,
-            next_url=_next_url(view),
+            # A used-up link is still open from here, and its time does not start again.
+            **{**self._shown(view, visitor), "notice": notice, "asks": not view.link.used_up},
         )
 
-    def _opened(self, request: web.Request, opened: Opened) -> web.Response:
-        now = self._site.clock()
+    def _opened(self, request: web.Request, visitor: Visitor, token: str, opened: Opened) -> web.Response:
+        shown = self._shown(opened, visitor)
+        stay_token, _ = self._site.browsers.token(request, f"/l/{token}/stay")
         return self._site.pages.answer(
             request,
             "opened.html",
-            link=opened.link,
-            opens=_opens(opened, now),
-            until=moment(now + opened.remaining_ms / 1000, now),
-            next_url=_next_url(opened),
-            trusted=False,
+            **{**shown, "how": opened.how, "left": opened.left, "stay_token": stay_token},
         )
 
-    def _always_open(self, request: web.Request, view: View) -> web.Response:
-        return self._site.pages.answer(
-            request,
-            "opened.html",
-            link=view.link,
-            opens=_opens(view, self._site.clock()),
-            until=None,
-            next_url=_next_url(view),
-            trusted=True,
-        )
+    def _always_open(self, request: web.Request, visitor: Visitor, view: View) -> web.Response:
+        return self._site.pages.answer(request, "opened.html", **self._shown(view, visitor))
+
+    def _shown(self, view: View, visitor: Visitor) -> dict[str, object]:
+        """What link.html and opened.html say of a link."""
+        now, link = self._site.clock(), view.link
+        return {
+            "link": link,
+            "owner": owner_name(link),
+            "opens": _opens(view, now),
+            "how": "open",
+            "left": (),
+            "until": moment(now + view.remaining_ms / 1000, now) if view.remaining_ms else None,
+            "remaining_ms": view.remaining_ms,
+            "ends": None if link.expires_at is None else moment(link.expires_at, now),
+            "uses_left": None if link.uses is None else link.uses - link.used,
+            "address": str(visitor.address),
+            "family": f"IPv{visitor.address.version}",
+            "trusted": visitor.trusted,
+            "next_url": _next_url(view),
+            "stay_path": f"/l/{self._site.access.links.token(link)}/stay",
+            "stay_token": None,
+            "also": None,
+            "notice": "",
+            "asks": False,
+        }
 
 
 def _token(request: web.Request) -> str:
@@ -134,6 +140,11 @@ def _problem(refused: Refused) -> Problem:
         detail=refused.detail if refused.reason is Reason.ADDRESS else "",
         retry_after_s=refused.retry_after_s,
     )
+
+
+def owner_name(link: Link) -> str | None:
+    """Whose the link is, as a sentence says it; None for the house's."""
+    return link.owner and link.owner[:1].upper() + link.owner[1:]
 
 
 def _opens(view: View, now: float) -> list[Opens]:

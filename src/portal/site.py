@@ -42,10 +42,11 @@ class Site:
         *,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
+        posts_to: str | None = None,
         **values: object,
     ) -> web.Response:
-        """A page whose form anybody may post: `form_token` is this browser's, for this path."""
-        token, nonce = self.browsers.token(request)
+        """A page whose form anybody may post: `form_token` is this browser's, for `posts_to` or the page's own path."""
+        token, nonce = self.browsers.token(request, posts_to or request.path)
         response = self.pages.answer(
             request, name, status=status, headers=headers, form_token=token, **values
         )

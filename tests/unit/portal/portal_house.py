@@ -72,13 +72,15 @@ class WirePeer:
     def do_grant(self, request: dict[str, Any]) -> list[dict[str, Any]]:
         if self.refuse is not None:
             return [{"error": {"code": self.refuse[0], "message": self.refuse[1]}}]
-        made = []
+        made, renewed = [], True
         for service, seconds in request["services"].items():
             grant = {key: request[key] for key in ("address", "holder", "note")}
             grant |= {"service": service, "remaining_ms": seconds * 1000, "packets": 0, "bytes": 0}
-            self.grants[service, request["address"], request["holder"]] = grant
+            key = service, request["address"], request["holder"]
+            renewed = renewed and key in self.grants
+            self.grants[key] = grant
             made.append(grant)
-        return [{"ok": {"grants": made, "left": []}}]
+        return [{"ok": {"grants": made, "left": [], "renewed": renewed}}]
 
     def chosen(self, request: dict[str, Any]) -> list[tuple[str, str, str]]:
         wanted = (request["service"], request["address"], request["holder"])

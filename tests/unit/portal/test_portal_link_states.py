@@ -69,7 +69,7 @@ async def test_paused_expired_used_up_and_without_service(tmp_path: Path) -> Non
         # Still open from here, and says so; does not start again
         page = await h.get(path)
         assert page.status == 200
-        assert "Open until" in page.text
+        assert "open from here until" in page.text
         assert "<form" not in page.text
         h.peer.grants.clear()
         for answer in await _both(h, path):
