@@ -121,14 +121,16 @@ class Gateway:
         self.stranger = visitor("stranger", "203.0.113.66", "203.0.113.1", "2001:db8:66::66", "2001:db8:66::1")
         self.local = Visitor(self.host, "127.0.0.1", "::1", {NAME: ("127.0.0.1", "::1")})
         self.admin_rules()
-        self._serve(self.host, "cloud", 80)
-        self._serve(self.server, "films", 80)
+        self.serve(self.host, "cloud", 80)
+        self.serve(self.server, "films", 80)
 
-    def _serve(self, namespace: Namespace, name: str, port: int) -> None:
+    def serve(self, namespace: Namespace, name: str, port: int, *, tls: bool = False) -> Process:
+        """A web service that answers its name (`lab.web`), by https with `tls`, until it is stopped. LabError."""
         log = self.directory / f"{name}.log"
+        files = self._certificate() if tls else ()
         # PYTHONPATH: it runs as a module from any working directory
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        service = namespace.start(sys.executable, "-m", "lab.web", name, str(port), log=log, env=env)
+        service = namespace.start(sys.executable, "-m", "lab.web", name, str(port), *files, log=log, env=env)
 
         def ready() -> bool:
             if service.poll() is not None:
@@ -136,6 +138,16 @@ class Gateway:
             return "ready" in service.tail()
 
         wait_for(f"the service {name}", ready)
+        return service
+
+    def _certificate(self) -> tuple[str, str]:
+        """A certificate that nobody trusts, and its key."""
+        certificate, key = str(self.directory / "service.pem"), str(self.directory / "service.key")
+        self.host.run(
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc",
+            "-subj", f"/CN={NAME}", "-days", "2", "-keyout", key, "-out", certificate,
+        )  # fmt: skip
+        return certificate, key
 
     def admin_rules(self) -> None:
         """Load the admin's own table, which forwards `films`; again after a flush of the whole ruleset."""

@@ -1,10 +1,11 @@
-"""A small real web service to protect: `python3 -m lab.web NAME PORT`. Says `ready` once it listens.
+"""A small real web service to protect: `python3 -m lab.web NAME PORT [CERTIFICATE KEY]`. Says `ready` once it listens.
 
-`/` answers its name and the address that asks, `/endless` sends until the reader goes (3 MB/s).
-Both families, on every address of the host.
+`/` answers its name and the address that asks, `/endless` sends until the reader goes (3 MB/s), `/away` leads to
+another host. Both families, on every address of the host; https where it has a certificate.
 """
 
 import socket
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +18,18 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     name = "service"
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         if self.path == "/endless":
             self._endless()
+            return
+        if self.path == "/away":
+            self.send_response(302)
+            self.send_header("Location", "https://elsewhere.test/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         address = str(self.client_address[0]).removeprefix("::ffff:")
         page = f"<!doctype html><title>{self.name}</title><h1>{self.name}</h1><p>You come from {address}.</p>\n"
@@ -27,7 +37,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
-        self.wfile.write(page.encode())
+        if self.command == "GET":
+            self.wfile.write(page.encode())
 
     def _endless(self) -> None:
         self.close_connection = True
@@ -60,6 +71,11 @@ def main() -> None:
     """Serve until killed."""
     Handler.name = sys.argv[1]
     with Server(("::", int(sys.argv[2])), Handler) as server:
+        if sys.argv[3:]:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*sys.argv[3:])
+            # the handshake with the first read, in the connection's thread: it must not hold up the others
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         print("ready", flush=True)
         server.serve_forever()
 

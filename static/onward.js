@@ -1,4 +1,119 @@
-// Moves on to the service, leaving no page behind that would open the link again on the way back.
+// Once the way is open: opens it for the visitor's other address family too, sees whether the service answers, and
+// moves on to it, leaving no page behind that would open the link again on the way back.
 
+const SHOWN_MS = 1000; // so that people see what happened
+const OTHER_MS = 1500;
+const TRY_MS = 1300;
+const TRIES = 3;
+
+const opened = document.getElementById("opened");
 const next = document.getElementById("next");
-setTimeout(() => location.replace(next.href), 700);
+const stay = document.getElementById("stay");
+const keep = document.querySelector("#keep input");
+let staying = false;
+
+function pause(ms) {
+  return new Promise((done) => setTimeout(done, ms));
+}
+
+function within(ms) {
+  const limit = new AbortController();
+  setTimeout(() => limit.abort(), ms);
+  return limit.signal;
+}
+
+function say(what, said = true) {
+  for (const sentence of document.querySelectorAll(`[data-say="${what}"]`)) {
+    sentence.hidden = !said;
+  }
+}
+
+// Whether the other family is open now as well. A line without it is no failure.
+async function openOther() {
+  const url = opened.dataset.also;
+  if (!url) {
+    return false;
+  }
+  let open = false;
+  try {
+    open = (await fetch(url, { method: "POST", credentials: "omit", signal: within(OTHER_MS) })).ok;
+  } catch {
+    // no way there, or too slow a one
+  }
+  say("both-families", open);
+  say("one-family", !open);
+  return open;
+}
+
+// Whether anything answers at `url`, whatever it says.
+async function answers(url) {
+  if (location.protocol === "https:" && !url.startsWith("https:")) {
+    return true; // browsers do not let a page try that
+  }
+  // A redirect to another host breaks this page's policy: it is an answer all the same
+  let elsewhere = false;
+  document.addEventListener("securitypolicyviolation", () => { elsewhere = true; });
+  for (let turn = 0; turn < TRIES && !elsewhere; turn += 1) {
+    const over = pause(TRY_MS);
+    try {
+      const how = { method: "HEAD", mode: "no-cors", credentials: "omit", cache: "no-store" };
+      await fetch(url, { ...how, signal: within(TRY_MS) });
+      return true;
+    } catch {
+      await over;
+    }
+  }
+  return elsewhere;
+}
+
+function going(on) {
+  say("going", on);
+  stay.hidden = !on;
+}
+
+function stop() {
+  staying = true;
+  going(false);
+}
+
+// The page keeps the way open, so that it must not go away itself
+function newTab() {
+  next.target = keep.checked ? "_blank" : "";
+  next.rel = "noopener";
+  if (keep.checked) {
+    stop();
+  }
+}
+
+async function onward() {
+  const shown = pause(SHOWN_MS);
+  const both = await openOther();
+  if (!next) {
+    return;
+  }
+  const answered = await answers(next.href);
+  await shown;
+  if (!answered) {
+    stop();
+    say("no-answer");
+    say("other-family", !both);
+    next.textContent = next.dataset.anyway;
+  } else if (!staying) {
+    location.replace(next.href);
+  }
+}
+
+if (opened) {
+  // Loading again, or coming back, asks for the link's page instead of sending its form a second time
+  history.replaceState(null, "", location.href);
+  opened.addEventListener("renewed", openOther);
+  if (next) {
+    stay.addEventListener("click", stop);
+    keep?.addEventListener("change", newTab);
+    going(true);
+    if (keep?.checked) {
+      newTab();
+    }
+  }
+  onward();
+}

@@ -1,9 +1,11 @@
-// Opens a link by itself once somebody looks at its page, and posts a double tap once.
+// Opens a link by itself once somebody looks at its page, posts a double tap once, and shows that it is underway.
 
 const form = document.getElementById("open");
 const button = form?.querySelector("button");
 const words = button?.textContent;
 const AGAIN_MS = 60_000;
+const SLOW_MS = 4000;
+const GIVE_UP_MS = 20_000;
 // Within this tab, for this link: coming back from the service must not send the visitor there again.
 const key = `opened ${location.pathname}`;
 
@@ -22,6 +24,19 @@ function remember() {
   } catch {
     return false;
   }
+}
+
+function ready() {
+  delete form.dataset.sent;
+  button.removeAttribute("aria-disabled");
+  button.textContent = words;
+}
+
+// A page that waits for an answer stands still: its words must say that something goes on
+function wait() {
+  const slow = document.querySelectorAll('[data-say="slow"]');
+  setTimeout(() => slow.forEach((sentence) => { sentence.hidden = false; }), SLOW_MS);
+  setTimeout(ready, GIVE_UP_MS); // the browser's own button may have stopped it
 }
 
 function cameBack() {
@@ -47,13 +62,12 @@ if (form) {
     button.setAttribute("aria-disabled", "true");
     button.textContent = button.dataset.busy;
     remember();
+    wait();
   });
 
   addEventListener("pageshow", (event) => {
     if (event.persisted) {
-      delete form.dataset.sent;
-      button.removeAttribute("aria-disabled");
-      button.textContent = words;
+      ready();
     }
   });
 
