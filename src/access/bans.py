@@ -1,5 +1,7 @@
 """Bans that an admin makes, sees and lifts."""
 
+import asyncio
+
 from access.actor import Actor
 from access.address import Address
 from access.gate import Banned, Gate
@@ -31,6 +33,19 @@ class Bans:
         await self._gate.ban(address, 0)
         self._guard.forget(address)
         self._history.record("unbanned", by=by.holder, source=by.address, address=str(address))
+
+    async def set_back(self, by: Actor, address: Address, left_s: int) -> None:
+        """Let a ban end in `left_s` seconds, 0: now, although it would last longer. Whoever undoes tells the history."""
+        by.need_admin()
+        lifted = self._gate.ban(address, 0)
+        if left_s < 1:
+            await lifted
+        else:
+            # Asked at once, so that the gate makes one transaction of both.
+            await asyncio.gather(lifted, self._gate.ban(address, left_s))
+        self._guard.forget(address)
+        if left_s >= 1:
+            self._guard.shut_out(address, left_s)
 
     async def list(self, by: Actor) -> list[Banned]:
         """Who is banned."""

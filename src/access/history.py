@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
 LARGEST_READ = 10_000
+LARGEST_WAIT = 1000
 
 _LONGEST_TEXT = 200
-_WAITING = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,8 @@ class History:
         self._whole = False  # whether the file is known to end with a line's end
         self._failing = False
         self._followers: set[Follower] = set()
+        self.number = 0
+        """How many entries were added since the start."""
         try:
             os.close(self._open())
         except OSError as error:
@@ -119,6 +121,7 @@ class History:
                 log.warning("%s: entries are lost (%s)", self._path, error.strerror)
             self._failing = True
         journal.tell(entry)
+        self.number += 1
         for follower in self._followers:
             follower.put(entry)
 
@@ -180,13 +183,19 @@ class Follower:
 
     def __init__(self, followers: "set[Follower]") -> None:
         self._followers = followers
-        self._entries: deque[Entry] = deque(maxlen=_WAITING)
+        self._entries: deque[Entry] = deque(maxlen=LARGEST_WAIT)
         self._some = asyncio.Event()
 
     def put(self, entry: Entry) -> None:
         """Give it an entry."""
         self._entries.append(entry)
         self._some.set()
+
+    def waiting(self) -> list[Entry]:
+        """What waits, at once. As many as LARGEST_WAIT: older ones may have been missed."""
+        entries = list(self._entries)
+        self._entries.clear()
+        return entries
 
     def close(self) -> None:
         """Stop listening."""

@@ -23,6 +23,7 @@ from access.sessions import Sessions
 from access.sign_in import SignIn
 from access.state import State
 from access.underway import Underway
+from access.undo import Undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Access:
     opening: Opening
     grants: Grants
     bans: Bans
+    undo: Undo
     underway: Underway
 
     async def close(self) -> None:
@@ -110,6 +112,8 @@ def _build(
     )
     sign_in = SignIn(state, key, hashes, guard, sessions, history, clock)
     links = Links(state, key, services, gate, hashes, history, underway, clock=clock)
+    grants, bans = Grants(state, services, gate, history, underway), Bans(gate, guard, history)
+    undo = Undo(state, links, services, gate, grants, bans, history, underway, clock=clock, monotonic=monotonic)
     return Access(
         key=key,
         state=state,
@@ -122,7 +126,8 @@ def _build(
         invitations=Invitations(state, key, hashes, guard, history, clock, host=limits.host),
         links=links,
         opening=Opening(links, gate, history, hashes, guard, underway, clock=clock, monotonic=monotonic),
-        grants=Grants(state, services, gate, history, underway),
-        bans=Bans(gate, guard, history),
+        grants=grants,
+        bans=bans,
+        undo=undo,
         underway=underway,
     )

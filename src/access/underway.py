@@ -1,7 +1,7 @@
 """Openings that are underway: who withdraws a right waits for them before closing what they opened."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -12,6 +12,11 @@ class Underway:
     def __init__(self) -> None:
         self._tasks: dict[str, set[asyncio.Task[Any]]] = {}
         self._closing: list[str] = []
+        self._heard: list[Callable[[str], None]] = []
+
+    def on_closing(self, hear: Callable[[str], None]) -> None:
+        """Call `hear` with each holder who may not any more, before what they have open is closed."""
+        self._heard.append(hear)
 
     @contextmanager
     def opening(self, holder: str) -> Iterator[None]:
@@ -32,6 +37,8 @@ class Underway:
     async def closing(self, holder: str) -> AsyncIterator[None]:
         """Around closing what `holder` has open, once the state says that they may not; waits for openings first."""
         self._closing.append(holder)
+        for hear in self._heard:
+            hear(holder)
         try:
             if tasks := self._tasks.get(holder):
                 await asyncio.wait(tasks)
@@ -39,9 +46,9 @@ class Underway:
         finally:
             self._closing.remove(holder)
 
-    def closes(self, holder: str) -> bool:
-        """Whether what `holder` has open is being closed, so that nobody may count on it."""
-        return holder in self._closing
+    def closes(self, holder: str | None = None) -> bool:
+        """Whether what `holder` has open is being closed, so that nobody may count on it; None: what anybody has."""
+        return bool(self._closing) if holder is None else holder in self._closing
 
     async def settle(self) -> None:
         """Wait for all that is underway."""
