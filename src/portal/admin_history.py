@@ -17,7 +17,7 @@ MOST = 500
 """Entries on the page."""
 
 EVENTS = (
-    "granted", "prolonged", "moved", "revoked", "grant-expired",
+    "granted", "prolonged", "moved", "revoked", "undone", "grant-expired",
     "link-opened", "link-refused", "link-added", "link-paused", "link-resumed", "link-rotated", "link-removed",
     "signed-in", "sign-in-refused", "signed-out", "signed-out-everywhere", "session-ended",
     "password-changed", "totp-on", "totp-off", "recovery-codes-made", "recovery-code-used",
@@ -73,37 +73,41 @@ class _History:
             "admin_history.html",
             status=422 if form.errors else 200,
             form=form,
-            rows=[self._row(entry, holders) for entry in entries[::-1][:MOST]],
+            rows=[row(self._site, entry, holders) for entry in entries[::-1][:MOST]],
             more=len(entries) > MOST,
             narrowed=bool(form.errors) or wanted != Wanted(),
             events=EVENTS,
             most=MOST,
         )
 
-    def _row(self, entry: Entry, holders: Holders) -> Row:
-        def text(key: str) -> str:
-            value = entry.get(key)
-            return value if isinstance(value, str) else ""
 
-        by, note, services = text("by"), text("note"), entry.get("services")
-        about = f"person:{text('person')}" if text("person") else text("holder")
-        held = holders.holder(about, note) if about and about != by else None
-        return Row(
-            event=text("event"),
-            at=_moment(text("at"), self._site.clock()),
-            refused=text("outcome") == "refused",
-            by=holders.holder(by) if by else None,
-            about=held,
-            services=[self._title(str(name)) for name in services] if isinstance(services, list) else [],
-            note="" if held is not None and note == held.name else note,
-            source=text("from"),
-            address=text("address"),
-            reason=text("reason"),
-        )
+def row(site: Site, entry: Entry, holders: Holders) -> Row:
+    """An entry as pages show it; takes whatever somebody else wrote into the file."""
 
-    def _title(self, name: str) -> str:
-        service = self._site.settings.services.get(name)
-        return name if service is None else service.title
+    def text(key: str) -> str:
+        value = entry.get(key)
+        return value if isinstance(value, str) else ""
+
+    by, note, services = text("by"), text("note"), entry.get("services")
+    about = f"person:{text('person')}" if text("person") else text("holder")
+    held = holders.holder(about, note) if about and about != by else None
+    return Row(
+        event=text("event"),
+        at=_moment(text("at"), site.clock()),
+        refused=text("outcome") == "refused",
+        by=holders.holder(by) if by else None,
+        about=held,
+        services=[_title(site, str(name)) for name in services] if isinstance(services, list) else [],
+        note="" if held is not None and note == held.name else note,
+        source=text("from"),
+        address=text("address"),
+        reason=text("reason"),
+    )
+
+
+def _title(site: Site, name: str) -> str:
+    service = site.settings.services.get(name)
+    return name if service is None else service.title
 
 
 def _moment(text: str, now: float) -> Moment | None:
