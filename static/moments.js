@@ -18,6 +18,8 @@ function show(time) {
 }
 
 document.querySelectorAll("time[datetime]").forEach(show);
+// Another script has put something into the page.
+document.addEventListener("put", (event) => event.target.querySelectorAll("time[datetime]").forEach(show));
 
 const opened = document.getElementById("opened");
 const countdown = document.getElementById("countdown");

@@ -69,23 +69,9 @@ class Pages:
         **values: object,
     ) -> web.Response:
         """The page `name` in the visitor's language. `?lang=` chooses one, and a cookie keeps the choice."""
-        wanted = request.query.get("lang") if request.rel_url.raw_query_string else None
-        if wanted in self._templates:
-            language, chosen = wanted, True
-        else:
-            asked = request.headers
-            language = choose(self._templates, asked.get("Accept-Language", ""), asked.get("Cookie", ""))
-            chosen = False
-        caller = request.get("caller")
-        shown = {
-            "path": request.path,
-            "caller": caller,
-            "form_token": None if caller is None else caller.form_token,
-            "done": request.query.get("done") if request.rel_url.raw_query_string else None,
-            **values,
-        }
+        language, chosen = self._language(request)
         response = web.Response(
-            text=self._templates[language][name].render(shown),
+            text=self._render(request, language, name, values),
             status=status,
             content_type="text/html",
             headers={
@@ -98,6 +84,29 @@ class Pages:
         if chosen:
             self._choice.give(response, language)
         return response
+
+    def part(self, request: web.Request, name: str, **values: object) -> str:
+        """A part of a page in the visitor's language, such as a row, for a script that puts it in its place."""
+        return self._render(request, self._language(request)[0], name, values)
+
+    def _language(self, request: web.Request) -> tuple[str, bool]:
+        """Which one, and whether this request chose it."""
+        wanted = request.query.get("lang") if request.rel_url.raw_query_string else None
+        if wanted in self._templates:
+            return wanted, True
+        asked = request.headers
+        return choose(self._templates, asked.get("Accept-Language", ""), asked.get("Cookie", "")), False
+
+    def _render(self, request: web.Request, language: str, name: str, values: Mapping[str, object]) -> str:
+        caller = request.get("caller")
+        shown = {
+            "path": request.path,
+            "caller": caller,
+            "form_token": None if caller is None else caller.form_token,
+            "done": request.query.get("done") if request.rel_url.raw_query_string else None,
+            **values,
+        }
+        return self._templates[language][name].render(shown)
 
 
 def _words(catalogue: Catalogue) -> dict[str, Callable[..., str]]:
