@@ -86,6 +86,9 @@ async function renew() {
     failures = 0;
     Object.assign(opened.dataset, { form: now.form, until: now.until, remainingMs: now.remaining_ms, also: now.also ?? "" });
     left();
+    if (now.how === "still") {
+      due = Infinity; // a used-up link starts no time again
+    }
     say(now.left.length ? "moved" : "kept");
     opened.dispatchEvent(new Event("renewed"));
   } catch {

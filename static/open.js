@@ -3,6 +3,7 @@
 const form = document.getElementById("open");
 const button = form?.querySelector("button");
 const words = button?.textContent;
+const progress = document.getElementById("progress");
 const AGAIN_MS = 60_000;
 const SLOW_MS = 4000;
 const GIVE_UP_MS = 20_000;
@@ -30,6 +31,7 @@ function ready() {
   delete form.dataset.sent;
   button.removeAttribute("aria-disabled");
   button.textContent = words;
+  progress.hidden = true;
 }
 
 // A page that waits for an answer stands still: its words must say that something goes on
@@ -61,6 +63,7 @@ if (form) {
     form.dataset.sent = "";
     button.setAttribute("aria-disabled", "true");
     button.textContent = button.dataset.busy;
+    progress.hidden = false;
     remember();
     wait();
   });
