@@ -12,6 +12,7 @@ from access.guard import Guard
 from access.hashes import Hashes
 from access.history import History
 from access.invitations import Invitations
+from access.knocks import Knocks
 from access.limits import Limits
 from access.links import Links
 from access.moment import Clock
@@ -43,6 +44,7 @@ class Access:
     opening: Opening
     grants: Grants
     bans: Bans
+    knocks: Knocks
     undo: Undo
     underway: Underway
 
@@ -53,6 +55,7 @@ class Access:
             await self.guard.close()
             await self.sessions.close()
         finally:
+            await self.knocks.close()
             await self.state.close()
 
 
@@ -128,6 +131,7 @@ def _build(
         opening=Opening(links, gate, history, hashes, guard, underway, clock=clock, monotonic=monotonic),
         grants=grants,
         bans=bans,
+        knocks=Knocks(state_dir, gate, clock=clock),
         undo=undo,
         underway=underway,
     )

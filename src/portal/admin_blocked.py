@@ -10,13 +10,14 @@ from portal.admin_grants import SHOWN
 from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
-from portal.knocks import Knocks, by_address, by_hour, port_text
+from portal.knocks import Source, by_address, day, port_text, top_ports, top_sources
 from portal.moments import moment
 from portal.site import Site
 
 _BAN = Fields(one=("address",))
 _PORTS = 6
 """Ports of an address that are named; of the others only how many."""
+_TOP = 5
 
 
 def add_routes(door: Door, site: Site) -> None:
@@ -44,10 +45,13 @@ class _Blocked:
     async def _page(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
         site, now = self._site, self._site.clock()
         wanted = request.query.get("q", "")[:64].strip().lower()
+        hours = await day(site)
         blocked = await site.gate.blocked()
-        found = [rows for rows in by_address(blocked) if _wanted(wanted, rows)]
-        shown = [Knocks.of(rows) for rows in found[:SHOWN]]
-        rows = [(knocks, moment(now - knocks.last_ms / 1000, now)) for knocks in shown]
+        sources = by_address(blocked)
+        found = [rows for rows in sources if _wanted(wanted, rows)]
+        shown = [Source.of(rows) for rows in found[:SHOWN]]
+        rows = [(source, moment(now - source.last_ms / 1000, now)) for source in shown]
+        several = len(sources) > 1 and not wanted
         return site.pages.answer(
             request,
             "admin_blocked.html",
@@ -58,7 +62,10 @@ class _Blocked:
             more=len(found) - len(rows),
             wanted=wanted,
             shown_ports=_PORTS,
-            hours=by_hour(blocked),
+            hours=hours,
+            sources=top_sources(sources, _TOP) if several else [],
+            ports=top_ports(blocked, site.settings.services, _TOP) if several else [],
+            seen=site.access.knocks.seen,
             here=str(caller.visitor.address),
             banned={banned.address for banned in await site.access.bans.list(caller.actor)},
         )

@@ -10,7 +10,7 @@ from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
 from portal.holders import Holder, Holders
-from portal.knocks import by_hour
+from portal.knocks import day
 from portal.me import check_own, durations, need_address, usual
 from portal.moments import Moment, moment
 from portal.site import Site
@@ -114,7 +114,7 @@ class _Grants:
             all=len(rows),
             more=max(0, len(rows) - SHOWN),
             wanted=wanted,
-            hours=by_hour(await self._site.gate.blocked()),
+            hours=await day(self._site),
             services=[(service.name, service.title) for service in services],
             durations=durations(services),
             usual=usual(services),

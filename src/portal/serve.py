@@ -124,7 +124,7 @@ async def _listening(
     runners = (public, private)
     doors: list[asyncio.Server] = []
     idle = Idle(public, time.monotonic)
-    watching = asyncio.create_task(idle.watch())
+    watching = [asyncio.create_task(idle.watch()), asyncio.create_task(site.access.knocks.watch())]
     try:
         for runner in runners:
             await runner.setup()
@@ -132,7 +132,8 @@ async def _listening(
         await web.SockSite(private, control, backlog=edge.BACKLOG).start()
         yield
     finally:
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         for door in doors:
             door.close()
         # aiohttp's own limit is 60 s, and is set in another place in each version.

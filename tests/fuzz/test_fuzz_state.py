@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from access.files import StateError
 from access.history import History
+from access.knocks import Knocks
 from access.secret import Key
 from access.sessions import _Tables as SessionTables
 from access.shape import parse_document
@@ -95,6 +96,32 @@ def test_counts_are_taken_whole_or_refused(data: bytes) -> None:
     again = Throttle(5, 900, 900, clock=lambda: 0.0)
     again.load("file", "counts", throttle.dump())
     assert again.dump() == throttle.dump()
+
+
+KNOCKS = {"version": 1, "counter": 5, "at": "2026-11-21T09:30:00Z", "hours": {"2026-11-21T09:00:00Z": 4}}
+
+
+@fuzzed("knocks", spoilt([as_bytes(KNOCKS)], WORDS))
+def test_blocked_packets_are_taken_whole_or_refused(data: bytes) -> None:
+    """A knocks.json is refused with a sentence that names the file, or means the same after it was written again."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "knocks.json").write_bytes(data)
+
+        def begin() -> Knocks:
+            return Knocks(directory, None, clock=lambda: 1795253400.0)  # type: ignore[arg-type]
+
+        refused = ""
+        try:
+            knocks = begin()
+        except StateError as error:
+            refused = str(error)
+        if refused:
+            assert refused.startswith(f"{directory}/knocks.json")
+            assert len(refused) < 1000
+            return
+        hours = knocks.hours()
+        asyncio.run(knocks.close())
+        assert begin().hours() == hours
 
 
 @fuzzed("key", spoilt([base64.b64encode(bytes(32)) + b"\n"], [b"=", b"\n", b"-", b"_"]))

@@ -29,6 +29,7 @@ class MemoryGate:
     open: dict[tuple[str, str], tuple[Grant, float]] = field(default_factory=dict)
     seconds: list[Mapping[str, int]] = field(default_factory=list)
     bans: dict[str, float] = field(default_factory=dict)
+    closed_packets: int = 0
 
     async def grant(
         self,
@@ -135,4 +136,4 @@ class MemoryGate:
         return [Banned(a, int((end - now) * 1000), 0) for a, end in self.bans.items() if end > now]
 
     async def status(self) -> dict[str, Any]:
-        return {}
+        return {"mode": "table", "closed_packets": self.closed_packets}

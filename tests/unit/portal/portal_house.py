@@ -54,6 +54,7 @@ class WirePeer:
         self.blocked: list[dict[str, Any]] = [knock("198.51.100.9", 22, packets=3)]
         self.refuse: tuple[str, str] | None = None
         self.refuse_ban: tuple[str, str] | None = None
+        self.status: dict[str, Any] = {"mode": "table", "table": "inet safeip", "closed_packets": 0, "services": {}}
         self.writer: asyncio.StreamWriter | None = None
 
     async def serve(self) -> None:
@@ -97,7 +98,7 @@ class WirePeer:
             "grants": [self.grants[key] for key in self.chosen(request)],
             "blocked": self.blocked,
             "banned": [{"address": a, "remaining_ms": s * 1000, "packets": 0} for a, s in self.bans.items()],
-            "status": [{"mode": "table", "table": "inet safeip", "grants": len(self.grants), "services": {}}],
+            "status": [{**self.status, "grants": len(self.grants)}],
         }[request["of"]]
         # Several parts, as a long list has them
         return [*({"part": [row]} for row in rows), {"ok": {}}]

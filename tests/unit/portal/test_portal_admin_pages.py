@@ -1,52 +1,17 @@
-"""The admin's pages as they read: a picture of who knocked, a person and where they are, sentences."""
+"""The admin's pages as they read: a person and where they are, sentences."""
 
 import re
 from html import unescape
 from pathlib import Path
 
 import pytest
-from portal_house import Browser, House, house, in_loop, knock
+from portal_house import Browser, House, house, in_loop
 
 from access.actor import Actor
-from access.gate import Blocked
 from access.person import Person
 from access.state import Tables
 from portal.agents import browser_and_system
 from portal.events import EventKeeper
-from portal.knocks import by_hour
-
-HOUR_MS = 3_600_000
-
-
-def bars(text: str) -> list[tuple[int, int]]:
-    """Of the picture: which hour, and how high."""
-    found = re.findall(r'<rect x="(\d+)" y="(\d+)" width="8" height="(\d+)"/>', text)
-    assert all(int(y) + int(height) == 48 for _x, y, height in found)
-    return [(int(x) // 10, int(height)) for x, _y, height in found]
-
-
-@in_loop
-async def test_who_knocked_is_a_picture(tmp_path: Path) -> None:
-    async with house(tmp_path) as h:
-        yves = await h.signed_in("yves", admin=True)
-        h.peer.blocked = [
-            *(knock(f"192.0.2.{number}", 443, last_ms=5) for number in range(100)),
-            *(knock("198.51.100.9", port, last_ms=port) for port in range(1, 50)),
-            knock("198.51.100.9", 443, last_ms=3 * HOUR_MS),
-            knock("198.51.100.10", 443, last_ms=2 * HOUR_MS + 1),
-            knock("2001:db8:1::/64", 443, last_ms=99 * HOUR_MS),
-        ]
-        for path in ("/admin", "/admin/blocked"):
-            page = (await yves.get(path)).text
-            assert bars(page) == [(0, 3), (21, 3), (23, 48)], "an address counts once; the fewest can be seen"
-            assert 'role="img" aria-label="103 addresses knocked' in page
-        h.peer.blocked = h.peer.blocked[-1:]
-        assert 'aria-label="1 address knocked' in (await yves.get("/admin")).text
-        h.peer.blocked = []
-        page = (await yves.get("/admin")).text
-        assert "Nobody tried a closed service" in page
-        assert "<rect" not in page
-        assert "<svg" not in (await yves.get("/admin/blocked")).text
 
 
 @in_loop
@@ -69,17 +34,6 @@ async def test_a_record_that_cannot_be_written_is_told_in_words(tmp_path: Path) 
         assert "What is open cannot be saved for the next start" in page
         assert "No space left on device" in page
         assert "What is open is saved for the next start again" in page
-
-
-def test_the_hours_of_a_day() -> None:
-    def at(*last_ms: int) -> list[int]:
-        hours = by_hour(Blocked(str(number), "tcp", 1, 1, 60, ms) for number, ms in enumerate(last_ms))
-        assert (len(hours), sum(hours)) == (24, len(last_ms))
-        return [hour for hour, count in enumerate(hours) for _ in range(count)]
-
-    assert at() == []
-    assert at(0, HOUR_MS - 1, HOUR_MS) == [22, 23, 23]
-    assert at(23 * HOUR_MS, 24 * HOUR_MS, 10**12) == [0, 0, 0]
 
 
 @in_loop
