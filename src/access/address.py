@@ -42,6 +42,11 @@ def parse_address(text: str, ipv6_prefix: int) -> Address:
     return IPv6Network((address, ipv6_prefix), strict=False)
 
 
+def read_address(text: str) -> Address:
+    """An address from its own text, as str() gave it. Raises ValueError."""
+    return IPv6Network(text) if ":" in text else IPv4Address(text)
+
+
 def _ipv4(text: str, host: str, length: int | None) -> IPv4Address:
     try:
         address = IPv4Address(host)

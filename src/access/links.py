@@ -88,6 +88,11 @@ class Links:
         expected = self._key.link_token(link.id if link else "", link.generation if link else 0)
         return link if same(token, expected) else None
 
+    def known(self, link_id: str, generation: int) -> Link | None:
+        """The link of this id, whatever its state; None where it was removed, or rotated since."""
+        link = self._state.links.get(link_id)
+        return link if link is not None and link.generation == generation else None
+
     def token(self, link: Link) -> str:
         """What makes its URL. A secret."""
         return self._key.link_token(link.id, link.generation)

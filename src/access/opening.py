@@ -4,7 +4,8 @@ import asyncio
 import math
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -22,6 +23,7 @@ from access.moment import Clock
 from access.services import Service
 from access.state import UnknownLink
 from access.throttle import Throttle
+from access.tickets import BadTicket, Tickets
 from access.underway import Underway
 
 
@@ -36,6 +38,9 @@ class Reason(StrEnum):
     PIN_WRONG = "pin-wrong"
     PIN_LOCKED = "pin-locked"  # too many wrong ones; the PIN given was not looked at
     BUSY = "busy"  # too many PINs are being checked; the try is not counted
+    ENDED = "ended"  # nothing is open any more that could be kept open, or joined by the other family
+    TICKET = "bad-ticket"  # not ours, too old, or used
+    SAME_FAMILY = "same-family"  # a ticket for the other one
     NO_SERVICE = "no-service"  # none of the link's services is configured any more
     TRUSTED = "trusted-address"  # always open from here
     ADDRESS = "address-refused"
@@ -44,6 +49,9 @@ class Reason(StrEnum):
     GATE_UNAVAILABLE = "gate-unavailable"
     NOT_SAVED = "not-saved"  # a full disk
 
+
+_LOW_S = 120
+"""A grant that is kept open is renewed when so little is left of it, or less than a quarter."""
 
 _BY_CODE = {
     "trusted-address": Reason.TRUSTED,
@@ -96,11 +104,12 @@ class Opened(View):
     """The way is open. `how` it came to be so; `left`: the link's addresses that had to leave for this one.
 
     "moved": one or more left; "renewed": it was open from here before; "still": so it was, but a used-up link does
-    not renew.
+    not renew; "open": so it was, and has time enough. `ticket` opens the visitor's other family.
     """
 
-    how: Literal["opened", "renewed", "moved", "still"]
+    how: Literal["opened", "renewed", "moved", "still", "open"]
     left: tuple[str, ...] = ()
+    ticket: str | None = None
 
 
 class Opening:
@@ -131,6 +140,7 @@ class Opening:
         self._by_address = Throttle(5, 900, 900, clock=monotonic)
         self._guard = guard
         self._underway = underway
+        self._tickets = Tickets(monotonic)
         self._told = Throttle(20, 900, 900, clock=monotonic)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -155,37 +165,107 @@ class Opening:
         """
         return await finish(self._open(token, address, pin, trusted=trusted))
 
+    async def stay(self, token: str, address: Address, asked: Address, *, trusted: bool = False) -> Opened:
+        """Keep open what was opened from `asked` with this link: now from `address`. Raises Refused.
+
+        As open(), but needs no PIN, and so refuses (ENDED) where neither address is open: time that is over, and what
+        was taken back, comes by open() alone. Where time enough is left, nothing changes.
+        """
+        return await finish(self._tell(self._stay(token, address, asked, trusted=trusted), address))
+
+    async def also(self, ticket: str, address: Address) -> Opened:
+        """Open the link's services for the visitor's other family. Needs no PIN and spends no use: its first address did.
+
+        Refused (ENDED) where the address that got the ticket is not open any more. Raises Refused.
+        """
+        return await finish(self._tell(self._also(ticket, address), address))
+
     async def _open(self, token: str, address: Address, pin: str | None, *, trusted: bool) -> Opened:
+        return await self._tell(self._try(token, address, pin, trusted=trusted), address)
+
+    async def _tell(self, opening: Coroutine[None, None, Opened], address: Address) -> Opened:
+        """Put what comes of an opening into the history."""
         try:
-            opened = await self._try(token, address, pin, trusted=trusted)
+            opened = await opening
         except Refused as refused:
             self._tell_refusal(refused, address)
             raise
-        self._history.record(
-            "link-opened",
-            holder=opened.link.holder,
-            note=opened.link.label,
-            address=str(address),
-            services=[service.name for service in opened.services],
-        )
+        if opened.how != "open":
+            self._history.record(
+                "link-opened",
+                holder=opened.link.holder,
+                note=opened.link.label,
+                address=str(address),
+                services=[service.name for service in opened.services],
+            )
         return opened
 
     async def _try(self, token: str, address: Address, pin: str | None, *, trusted: bool) -> Opened:
-        link, services = self._first_usable(token, address, trusted=trusted)
+        link, _services = self._first_usable(token, address, trusted=trusted)
+        with self._underway.opening(link.holder):
+            link, _services = self._usable(token)
+            if link.pin is not None and not link.used_up:
+                await self._check_pin(link, address, pin, trusted=trusted)
+            return await self._let_in(token, address)
+
+    async def _stay(self, token: str, address: Address, asked: Address, *, trusted: bool) -> Opened:
+        link, _services = self._first_usable(token, address, trusted=trusted)
         with self._underway.opening(link.holder):
             link, services = self._usable(token)
-            if link.used_up:
-                return await self._still_open(link, services, address)
-            if link.pin is not None:
-                await self._check_pin(link, address, pin, trusted=trusted)
-                link, services = self._usable(token)  # the hash took its time
-            if link.uses is None:
-                opened = await self._grant(link, services, address)
-                self._links.count_use(link.id)
-                return opened
+            here = View(link, services, await self._open_from(link, services, address))
+            if not here.grants and (asked == address or not await self._open_from(link, services, asked)):
+                raise Refused(Reason.ENDED, link)
+            enough_s = max(_LOW_S, min(self._durations(link, services).values()) / 4)
+            if here.remaining_ms > enough_s * 1000 and not link.used_up:
+                return Opened(link, services, here.grants, "open")
+            return await self._let_in(token, address)
+
+    async def _also(self, text: str, address: Address) -> Opened:
+        try:
+            ticket = self._tickets.read(text)
+            if ticket.family != address.version:
+                raise Refused(Reason.SAME_FAMILY)
+            self._tickets.use_up(ticket)
+        except BadTicket:
+            raise Refused(Reason.TICKET) from None
+        link, services = self._still_usable(self._links.known(ticket.link_id, ticket.generation))
+        with self._underway.opening(link.holder):
+            if not await self._open_from(link, services, ticket.asked):
+                raise Refused(Reason.ENDED, link)
+            if not (ticket.adds or await self._open_from(link, services, address)):
+                raise Refused(Reason.ENDED, link)
+            # The gate took its time
+            link, services = self._still_usable(self._links.known(ticket.link_id, ticket.generation))
+            return await self._grant(link, services, address)
+
+    async def _open_from(
+        self, link: Link, services: tuple[Service, ...], address: Address, *, holder: str | None = None
+    ) -> tuple[Grant, ...]:
+        """What of the services is open from an address; by None: whoever, for the gate leaves it to who holds longer."""
+        names = {service.name for service in services}
+        try:
+            grants = await self._gate.grants(address=address, holder=holder)
+        except GateUnavailable as error:
+            raise Refused(Reason.GATE_UNAVAILABLE, link, str(error)) from None
+        return tuple(grant for grant in grants if grant.service in names)
+
+    async def _let_in(self, token: str, address: Address) -> Opened:
+        """Open, now that nothing but the link's state and its uses can be in the way."""
+        link, services = self._usable(token)
+        if link.used_up:
+            return await self._still_open(link, services, address)
+        if link.uses is None:
+            opened = await self._grant(link, services, address)
+            self._links.count_use(link.id)
+        else:
             # One at a time: a double tap spends one use, and a use given back is there for the next.
             async with self._turns[link.id]:
-                return await self._open_limited(token, address)
+                opened = await self._open_limited(token, address)
+        if opened.how == "still":
+            return opened
+        # What a limited link renews brings no address in that spent nothing.
+        adds = link.uses is None or opened.how != "renewed"
+        return replace(opened, ticket=self._tickets.give(opened.link, address, adds=adds))
 
     async def _open_limited(self, token: str, address: Address) -> Opened:
         link, services = self._usable(token)
@@ -210,7 +290,9 @@ class Opening:
             raise
 
     def _usable(self, token: str) -> tuple[Link, tuple[Service, ...]]:
-        link = self._links.find(token)
+        return self._still_usable(self._links.find(token))
+
+    def _still_usable(self, link: Link | None) -> tuple[Link, tuple[Service, ...]]:
         if link is None:
             raise Refused(Reason.UNKNOWN)
         state = link.state(self._clock())
@@ -241,21 +323,10 @@ class Opening:
         return opened
 
     async def _held(self, link: Link, services: tuple[Service, ...], address: Address) -> tuple[Grant, ...]:
-        names = {service.name for service in services}
-        try:
-            grants = await self._gate.grants(holder=link.holder, address=address)
-        except GateUnavailable as error:
-            raise Refused(Reason.GATE_UNAVAILABLE, link, str(error)) from None
-        return tuple(grant for grant in grants if grant.service in names)
+        return await self._open_from(link, services, address, holder=link.holder)
 
     async def _grant(self, link: Link, services: tuple[Service, ...], address: Address) -> Opened:
-        left_s = math.inf if link.expires_at is None else max(1, math.ceil(link.expires_at - self._clock()))
-        durations = {
-            service.name: int(
-                min(link.duration_s or service.default_duration_s, service.max_duration_s, left_s)
-            )
-            for service in services
-        }
+        durations = self._durations(link, services)
         try:
             granted = await self._gate.grant(
                 durations, address, holder=link.holder, note=link.label, addresses=link.addresses
@@ -270,6 +341,14 @@ class Opening:
         elif granted.renewed:
             how = "renewed"
         return Opened(link, services, tuple(granted.grants), how, tuple(granted.left))
+
+    def _durations(self, link: Link, services: tuple[Service, ...]) -> dict[str, int]:
+        """For how many seconds each service opens now."""
+        left_s = math.inf if link.expires_at is None else max(1, math.ceil(link.expires_at - self._clock()))
+        return {
+            service.name: int(min(link.duration_s or service.default_duration_s, service.max_duration_s, left_s))
+            for service in services
+        }
 
     async def _check_pin(self, link: Link, address: Address, pin: str | None, *, trusted: bool) -> None:
         given = clean_pin(pin or "")

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from portal import (
     admin,
+    also,
     api_gate,
     api_history,
     api_links,
@@ -15,15 +16,17 @@ from portal import (
     invitation,
     link_page,
     links,
+    manifest,
     me,
     me_password,
     me_sessions,
     me_totp,
     sign_in,
+    stay,
 )
 from portal.api_problem import problem_json
-from portal.door import Door
-from portal.headers import NO_STORE, security_headers
+from portal.door import Door, allow_origin
+from portal.headers import NO_STORE, POLICY, security_headers
 from portal.health import Health
 from portal.peer import ControlPeers
 from portal.problems import problem_pages
@@ -32,7 +35,7 @@ from portal.site import Site
 
 _FORM_LIMIT = 16 * 1024
 _JSON_LIMIT = 64 * 1024
-_PAGES = (home, link_page, sign_in, ask, invitation, me, links, me_password, me_totp, me_sessions, admin)
+_PAGES = (home, link_page, stay, also, manifest, sign_in, ask, invitation, me, links, me_password, me_totp, me_sessions, admin)
 
 
 def public_door(site: Site) -> Door:
@@ -46,10 +49,13 @@ def public_door(site: Site) -> Door:
 
     headers = every_answer(site)
 
-    async def finish(_request: web.Request, response: web.StreamResponse) -> None:
+    async def finish(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.pop("Server", None)
         response.headers.setdefault("Cache-Control", NO_STORE)
+        policy = response.headers.get(POLICY, headers[POLICY])
         response.headers.update(headers)
+        response.headers[POLICY] = policy
+        allow_origin(request, response)
 
     app.on_response_prepare.append(finish)
     return door

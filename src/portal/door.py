@@ -10,6 +10,7 @@ from aiohttp import web
 
 from portal.caller import Caller, Callers
 from portal.form import BadForm, Fields, Form
+from portal.origins import web_origin
 from portal.problems import Problem
 from portal.same_site import from_own_page
 from portal.site import Site
@@ -44,9 +45,8 @@ class Door:
         self._callers = Callers(site)
         self._returns: list[re.Pattern[str]] = []
         settings = site.settings
-        self._origins = frozenset(
-            url for url in (settings.url, settings.url_ipv4, settings.url_ipv6) if url is not None
-        )
+        own = (web_origin(url) for url in (settings.url, settings.url_ipv4, settings.url_ipv6))
+        self._origins = frozenset(origin for origin in own if origin is not None)
 
     @overload
     def page(
@@ -85,6 +85,7 @@ class Door:
         fields: Fields = ...,
         *,
         refused: Callable[[web.Request, Why], Response] | None = None,
+        script: bool = False,
     ) -> None: ...
 
     @overload
@@ -104,15 +105,18 @@ class Door:
         fields: Fields = _NO_FIELDS,
         *,
         refused: Callable[[web.Request, Why], Response] | None = None,
+        script: bool = False,
     ) -> None:
         """POST of `path`, with `fields` beside the form's token.
 
         The handler runs once the visitor may try, the caller may pass, the body is such a form, comes
         from our own page, and its token was made for this session (`anyone`: for this browser and path).
-        `refused` answers a form of another page or time instead of the problem page.
+        `refused` answers a form of another page or time instead of the problem page. `script`: a script
+        posts it, and problems are JSON.
         """
 
         async def act(request: web.Request) -> web.StreamResponse:
+            request["problem_json"] = script
             self._check_banned(request)
             self._admitted(request, who)
             form = await _read_form(request, fields)
@@ -126,6 +130,26 @@ class Door:
             return await refused(request, why)
 
         self.routes.append(Route("POST", path, who))
+        self.app.router.add_post(path, act)
+
+    def ours(self, path: str, handler: Callable[[web.Request], Response]) -> None:
+        """POST of `path` by a script of our pages, which may stand under another of our names.
+
+        Needs the browser's word for that: Origin. Nothing else may read the answer, and neither cookie nor body counts:
+        `path` itself has to hold what allows it. Problems are JSON.
+        """
+
+        async def act(request: web.Request) -> web.StreamResponse:
+            request["problem_json"] = True
+            origins = request.headers.getall("Origin", ())
+            if len(origins) != 1 or origins[0] not in self._origins:
+                request["allowed_origin"] = ""
+                raise Problem("foreign-form", 403)
+            request["allowed_origin"] = origins[0]
+            self._check_banned(request)
+            return await handler(request)
+
+        self.routes.append(Route("POST", path, "anyone"))
         self.app.router.add_post(path, act)
 
     def way_back(self, path: str) -> str | None:
@@ -184,6 +208,15 @@ async def _read_form(request: web.Request, fields: Fields) -> Form:
 def _pattern(path: str) -> re.Pattern[str]:
     parts = re.split(r"\{\w+\}", path)
     return re.compile("[^/]+".join(re.escape(part) for part in parts))
+
+
+def allow_origin(request: web.Request, response: web.StreamResponse) -> None:
+    """Let the page that asked through Door.ours() read the answer, and no other."""
+    origin = request.get("allowed_origin")
+    if origin is not None:
+        response.headers["Vary"] = "Origin"
+        if origin:
+            response.headers["Access-Control-Allow-Origin"] = origin
 
 
 def redirect(path: str, *, done: str | None = None) -> web.Response:

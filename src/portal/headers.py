@@ -1,15 +1,24 @@
 """The headers that every answer carries, errors too."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-_CSP = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
+POLICY = "Content-Security-Policy"
+NO_STORE = "no-store"
+FOREVER = "public, max-age=31536000, immutable"
+
+
+def content_policy(connects: Iterable[str | None] = ()) -> str:
+    """What a page may load and reach (CSP 3). `connects`: origins beside our own that its scripts ask, None is none."""
+    reached = " ".join(dict.fromkeys(("'self'", *(origin for origin in connects if origin))))
+    return (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; manifest-src 'self'; "
+        f"connect-src {reached}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
 
 _ALWAYS = {
-    "Content-Security-Policy": _CSP,
+    POLICY: content_policy(),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -20,10 +29,7 @@ _ALWAYS = {
 # Two years. Only with a certificate that browsers accept: with a self-signed one it would lock people out.
 _HSTS = {"Strict-Transport-Security": "max-age=63072000"}
 
-NO_STORE = "no-store"
-FOREVER = "public, max-age=31536000, immutable"
-
 
 def security_headers(*, real_tls: bool) -> Mapping[str, str]:
-    """What to add to every answer of the public pages."""
+    """What to add to every answer of the public pages; a page may come with a policy of its own."""
     return MappingProxyType(_ALWAYS | _HSTS if real_tls else _ALWAYS)

@@ -1,31 +1,26 @@
 """A link's page: GET shows what it would open and changes nothing, POST opens."""
 
+from typing import Any
+
 from aiohttp import web
 
-from access.link import Link
 from access.opening import Opened, Reason, Refused, View
 from portal.caller import Caller
 from portal.client_address import Visitor
 from portal.door import Door, Why
 from portal.form import Fields, Form
+from portal.headers import POLICY, content_policy
 from portal.moments import moment, span
 from portal.opens import Opens
+from portal.origins import web_origin
 from portal.problems import Problem
+from portal.refusals import link_problem, owner_name
+from portal.remembered import remember
 from portal.site import Site
+from portal.stay import stay_path, stay_token
 
 _TOKEN_LONGEST = 64
 _FIELDS = Fields(secret=("pin",))
-
-_STATUS = {
-    Reason.UNKNOWN: 404,
-    Reason.PAUSED: 410,
-    Reason.EXPIRED: 410,
-    Reason.USED_UP: 410,
-    Reason.NO_SERVICE: 410,
-    Reason.ADDRESS: 403,
-    Reason.PIN_LOCKED: 429,
-}
-"""What is not here is the gateway's own trouble: 503."""
 
 
 def add_routes(door: Door, site: Site) -> None:
@@ -41,16 +36,16 @@ class _LinkPage:
 
     async def show(self, request: web.Request, _caller: Caller | None) -> web.Response:
         """The page with its form. Grants nothing, whoever fetches it and however often."""
-        return await self._page(request, _token(request), self._site.visitor(request))
+        return await self._page(request, link_token(request), self._site.visitor(request))
 
     async def refuse(self, request: web.Request, why: Why) -> web.Response:
         """The page again, with a form that works."""
-        return await self._page(request, _token(request), self._site.visitor(request), why)
+        return await self._page(request, link_token(request), self._site.visitor(request), why)
 
     async def open(self, request: web.Request, _caller: Caller | None, form: Form) -> web.Response:
         """Open the link for the visitor."""
         visitor = self._site.visitor(request)
-        token = _token(request)
+        token = link_token(request)
         pin = form.text("pin")
         if form.errors:
             raise Problem("bad-form", 400)
@@ -65,7 +60,7 @@ class _LinkPage:
                 return await self._page(request, token, visitor, refused.reason.value)
             if refused.reason is Reason.TRUSTED:
                 return await self._page(request, token, Visitor(visitor.address, trusted=True))
-            raise _problem(refused) from None
+            raise link_problem(refused) from None
         return self._opened(request, visitor, token, opened)
 
     async def _page(
@@ -75,33 +70,47 @@ class _LinkPage:
         try:
             view = await self._site.access.opening.look(token, visitor.address, trusted=visitor.trusted)
         except Refused as refused:
-            raise _problem(refused) from None
+            raise link_problem(refused) from None
         if visitor.trusted:
             return self._always_open(request, visitor, view)
         return self._form(request, visitor, view, notice)
 
     def _form(self, request: web.Request, visitor: Visitor, view: View, notice: str) -> web.Response:
+        if wait_s := self._site.access.guard.may_try_s(visitor.address, trusted=False):
+            raise Problem("too-many-tries", 429, retry_after_s=wait_s)  # the form would not be looked at
         return self._site.open_page(
             request,
             "opened.html" if view.remaining_ms else "link.html",
             status=403 if notice else 200,
+            headers=self._policy(view),
             # A used-up link is still open from here, and its time does not start again.
             **{**self._shown(view, visitor), "notice": notice, "asks": not view.link.used_up},
         )
 
     def _opened(self, request: web.Request, visitor: Visitor, token: str, opened: Opened) -> web.Response:
         shown = self._shown(opened, visitor)
-        stay_token, _ = self._site.browsers.token(request, f"/l/{token}/stay")
-        return self._site.pages.answer(
-            request,
-            "opened.html",
-            **{**shown, "how": opened.how, "left": opened.left, "stay_token": stay_token},
-        )
+        shown |= {
+            "how": opened.how,
+            "left": opened.left,
+            "stay_token": stay_token(self._site, request, opened, visitor.address),
+            "also": self._site.also_url(visitor.address, opened.ticket),
+        }
+        response = self._site.pages.answer(request, "opened.html", headers=self._policy(opened), **shown)
+        remember(self._site, request, response, token)
+        return response
 
     def _always_open(self, request: web.Request, visitor: Visitor, view: View) -> web.Response:
-        return self._site.pages.answer(request, "opened.html", **self._shown(view, visitor))
+        return self._site.pages.answer(
+            request, "opened.html", headers=self._policy(view), **self._shown(view, visitor)
+        )
 
-    def _shown(self, view: View, visitor: Visitor) -> dict[str, object]:
+    def _policy(self, view: View) -> dict[str, str]:
+        """Its scripts ask our names for the other family, and the service whether it answers."""
+        settings = self._site.settings
+        asked = (settings.url_ipv4, settings.url_ipv6, _next_url(view))
+        return {POLICY: content_policy(web_origin(url) for url in asked)}
+
+    def _shown(self, view: View, visitor: Visitor) -> dict[str, Any]:
         """What link.html and opened.html say of a link."""
         now, link = self._site.clock(), view.link
         return {
@@ -118,7 +127,8 @@ class _LinkPage:
             "family": f"IPv{visitor.address.version}",
             "trusted": visitor.trusted,
             "next_url": _next_url(view),
-            "stay_path": f"/l/{self._site.access.links.token(link)}/stay",
+            "stay_path": stay_path(self._site, view),
+            "manifest": f"/l/{self._site.access.links.token(link)}/app.webmanifest",
             "stay_token": None,
             "also": None,
             "notice": "",
@@ -126,25 +136,12 @@ class _LinkPage:
         }
 
 
-def _token(request: web.Request) -> str:
+def link_token(request: web.Request) -> str:
+    """What the path of a link's page holds. Raises Problem for what is too long to be a token."""
     token = request.match_info["token"]
     if len(token) > _TOKEN_LONGEST:
         raise Problem("unknown", 404)
     return token
-
-
-def _problem(refused: Refused) -> Problem:
-    return Problem(
-        refused.reason.value,
-        _STATUS.get(refused.reason, 503),
-        detail=refused.detail if refused.reason is Reason.ADDRESS else "",
-        retry_after_s=refused.retry_after_s,
-    )
-
-
-def owner_name(link: Link) -> str | None:
-    """Whose the link is, as a sentence says it; None for the house's."""
-    return link.owner and link.owner[:1].upper() + link.owner[1:]
 
 
 def _opens(view: View, now: float) -> list[Opens]:

@@ -60,7 +60,7 @@ _KNOWN = (
 class Problem(Exception):
     """An answer other than what was asked for. `name` is one that templates/problem.html knows.
 
-    `back`: the page to begin anew from.
+    `back`: the page to begin anew from. `owner`: whose the link is that it is about, to be asked by name.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Problem(Exception):
         detail: str = "",
         retry_after_s: int | None = None,
         back: str | None = None,
+        owner: str | None = None,
     ) -> None:
         super().__init__(name)
         self.name = name
@@ -78,6 +79,7 @@ class Problem(Exception):
         self.detail = detail
         self.retry_after_s = retry_after_s
         self.back = back
+        self.owner = owner
 
 
 def problem_pages(pages: Pages) -> Middleware:
@@ -85,6 +87,8 @@ def problem_pages(pages: Pages) -> Middleware:
 
     def answer(request: web.Request, problem: Problem) -> web.Response:
         headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+        if request.get("problem_json"):
+            return web.json_response({"problem": problem.name}, status=problem.status, headers=headers)
         return pages.answer(
             request,
             "problem.html",
@@ -93,6 +97,7 @@ def problem_pages(pages: Pages) -> Middleware:
             problem=problem.name,
             detail=problem.detail,
             back=problem.back,
+            owner=problem.owner,
             minutes=max(1, -(-(problem.retry_after_s or 0) // 60)),
         )
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from access.address import Address
 from access.gate import Gate
 from access.guard import DEVICE_S
 from access.start import Access
@@ -15,6 +16,12 @@ from portal.client_address import ClientAddress, Visitor
 from portal.cookies import Cookie
 from portal.pages import Pages
 from portal.settings import Settings
+
+REMEMBERED = 8
+"""Links that a browser keeps."""
+_TOKEN = "[a-z2-7]{6}-[a-z2-7]{32}"  # noqa: S105 - a link token's form
+# As long as browsers keep one (RFC 6265bis, 5.5)
+_REMEMBERED_S = 400 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,7 @@ class Site:
     browsers: Browsers
     session_cookie: Cookie
     device_cookie: Cookie
+    links_cookie: Cookie
     clients: ClientAddress
     clock: Callable[[], float] = time.time
 
@@ -54,6 +62,12 @@ class Site:
             self.browsers.give(response, nonce)
         return response
 
+    def also_url(self, address: Address, ticket: str | None) -> str | None:
+        """Where the browser at `address` opens its other family; None without a ticket, or a name for that family."""
+        settings = self.settings
+        other = settings.url_ipv6 if address.version == 4 else settings.url_ipv4
+        return None if ticket is None or other is None else f"{other}/also/{ticket}"
+
     def link_url(self, link_token: str) -> str:
         """The URL of a link. A secret."""
         return f"{self.settings.url}/l/{link_token}"
@@ -72,6 +86,9 @@ def make_site(
         Browsers(access.key, clock, secure=secure),
         Cookie("safeip-session", "[A-Za-z0-9_-]{43}", secure=secure, lives_s=settings.session_lifetime_s),
         Cookie("safeip-device", "[A-Za-z0-9._-]{1,256}", secure=secure, lives_s=DEVICE_S),
+        Cookie(
+            "safeip-links", rf"{_TOKEN}(?:\.{_TOKEN}){{0,{REMEMBERED - 1}}}", secure=secure, lives_s=_REMEMBERED_S
+        ),
         ClientAddress(
             settings.trusted_proxies,
             settings.client_ip_header,

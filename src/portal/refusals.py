@@ -1,0 +1,36 @@
+"""Why a link opened nothing, as an answer; and whom to ask then."""
+
+from access.link import Link
+from access.opening import Reason, Refused
+from portal.problems import Problem
+
+_STATUS = {
+    Reason.UNKNOWN: 404,
+    Reason.PAUSED: 410,
+    Reason.EXPIRED: 410,
+    Reason.USED_UP: 410,
+    Reason.NO_SERVICE: 410,
+    Reason.ENDED: 409,
+    Reason.TICKET: 403,
+    Reason.SAME_FAMILY: 409,
+    Reason.TRUSTED: 409,
+    Reason.ADDRESS: 403,
+    Reason.PIN_LOCKED: 429,
+}
+"""What is not here is the gateway's own trouble: 503."""
+
+
+def link_problem(refused: Refused) -> Problem:
+    """The problem that stands for a refusal."""
+    return Problem(
+        refused.reason.value,
+        _STATUS.get(refused.reason, 503),
+        detail=refused.detail if refused.reason is Reason.ADDRESS else "",
+        retry_after_s=refused.retry_after_s,
+        owner=None if refused.link is None else owner_name(refused.link),
+    )
+
+
+def owner_name(link: Link) -> str | None:
+    """Whose the link is, as a sentence says it; None for the house's."""
+    return None if link.owner is None else link.owner[:1].upper() + link.owner[1:]
