@@ -138,14 +138,18 @@ class _Pages:
         services = self._site.settings.services
         return [services[name].title for name in link.services if name in services]
 
+    def _text(self, link: Link) -> str:
+        """What a search looks at."""
+        return "\n".join((link.label, link.owner or "", *self._named(link)))
+
     def _page(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
         self._check_may(caller)
         now, services = self._site.clock(), self._services(caller)
-        wanted = request.query.get("q", "")[:64].strip().lower()
+        wanted, wanted_state = request.query.get("q", "")[:64].strip().lower(), request.query.get("state", "")
         found = [
             link
             for link in self.links.list(caller.actor)
-            if wanted in f"{link.label} {link.owner or ''}".lower()
+            if wanted_state in {"", link.state(now)} and wanted in self._text(link).lower()
         ]
         shown = found[::-1][:_SHOWN]
         return self._site.pages.answer(
@@ -158,6 +162,8 @@ class _Pages:
             links=[(link, link.state(now), self._named(link)) for link in shown],
             more=len(found) - len(shown),
             wanted=wanted,
+            wanted_state=wanted_state,
+            narrowed=bool(wanted or wanted_state),
             services=services,
             durations=durations(services),
             usual=usual(services),
