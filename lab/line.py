@@ -1,6 +1,7 @@
 """A visitor's line: slow, of one family only, or changed for another one."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
 
 from lab.gateway import Gateway
@@ -12,14 +13,17 @@ _HOP4, _HOP6, _ELSEWHERE_HOP6 = "192.0.2.1", "2001:db8:1::1", "2001:db8:3::1"
 @contextlib.contextmanager
 def slow(gateway: Gateway, rate: str) -> Iterator[None]:
     """The visitor's line at `rate`, such as `16kbit`, both ways, for a `with` block."""
-    ends = ((gateway.visitor.namespace, "eth0"), (gateway.internet, "visitor"))
-    shape = f"root tbf rate {rate} burst 2kb limit 256kb".split()
-    for namespace, name in ends:
+    ends = ((gateway.visitor.namespace, "eth0", _HOP4), (gateway.internet, "visitor", gateway.visitor.ipv4))
+    shape = f"root tbf rate {rate} burst 1600 limit 256kb".split()
+    for namespace, name, peer in ends:
         namespace.run("tc", "qdisc", "add", "dev", name, *shape)
+        # the bucket begins full, and what is in it would pass at once
+        with namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as filler:
+            filler.sendto(bytes(1400), (peer, 9))
     try:
         yield
     finally:
-        for namespace, name in ends:
+        for namespace, name, _ in ends:
             namespace.run("tc", "qdisc", "del", "dev", name, "root")
 
 

@@ -1,0 +1,201 @@
+"""Staying in: the countdown, a page that keeps the way open, another network, a slow one."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page, Response, expect
+from test_portal_link_page import HIDDEN, SHOW
+
+from lab import line
+from lab.gateway import Gateway
+
+SHOWN = HIDDEN.replace("hidden_ = true", "hidden_ = false")
+HIDE = SHOW.replace("false", "true")
+# Playwright asks a page nothing while it waits for an answer; so the page tells by itself what it shows
+TELL = """
+    addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
+        const button = document.querySelector("form button");
+        console.log([button?.textContent, button?.ariaDisabled, document.querySelector("[role=status]").innerText].join());
+    }).observe(document.querySelector("main"), { subtree: true, childList: true, attributes: true }));
+"""
+KEEP = "Keep open while this page is open"
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    with Gateway(prefix="sipk") as gateway:
+        yield gateway
+
+
+def link(gateway: Gateway, *options: str, length: str = "2h") -> str:
+    """A link to a service without a page, so that the visitor stays where they are."""
+    return gateway.add_link("Mamie", ("game",), "--for", length, *options)
+
+
+def held(gateway: Gateway) -> list[str]:
+    return [element.value for element in gateway.elements("game4")]
+
+
+def stays(page: Page) -> list[int]:
+    """The statuses of what the page asks for to stay in, from now on."""
+    statuses: list[int] = []
+    page.on("response", lambda answer: _is_stay(answer) and statuses.append(answer.status))
+    return statuses
+
+
+def _is_stay(answer: Response) -> bool:
+    return answer.url.endswith("/stay")
+
+
+def keep(page: Page, url: str) -> None:
+    """Open a link and have its page keep it open."""
+    page.goto(url)
+    page.get_by_label(KEEP).check()
+    expect(page.get_by_text("Kept open as long as this page is.")).to_be_visible()
+
+
+def pass_by(page: Page, seconds: float) -> None:
+    """Time passes for the page: what is due in it comes to pass, once."""
+    page.clock.fast_forward(int(seconds * 1000))
+
+
+def test_a_countdown_says_how_long_and_when_it_is_over(gateway: Gateway, visit: Visit) -> None:
+    page = visit()
+    page.clock.install()
+    page.goto(link(gateway))
+    countdown = page.locator("#countdown")
+    expect(countdown).to_have_text("2 hours left")
+    pass_by(page, 61)
+    expect(countdown).to_have_text("1 hour 58 minutes left")
+    pass_by(page, 3600 + 58 * 60)
+    expect(countdown).to_contain_text("0:5")
+    pass_by(page, 120)
+    expect(countdown).to_contain_text("The time is over")
+
+
+def test_countdowns_of_days_in_other_words(gateway: Gateway, visit: Visit) -> None:
+    page = visit(locale="fr-FR")
+    page.goto(link(gateway, length="3d"))
+    expect(page.locator("#countdown")).to_contain_text("3 jours")
+
+
+@pytest.mark.parametrize(("length", "early_s", "how"), [("1m", 18, "renewed"), ("4m", 175, "open")])
+def test_the_time_starts_again_before_it_ends(
+    gateway: Gateway, visit: Visit, length: str, early_s: int, how: str
+) -> None:
+    # The page's clock only: for the gateway nothing passes, so that it finds time enough left of four minutes
+    page = visit()
+    page.clock.install()
+    asked = stays(page)
+    keep(page, link(gateway, length=length))
+    pass_by(page, early_s)
+    assert asked == []
+    with page.expect_response(_is_stay) as answer:
+        pass_by(page, 10)
+    assert answer.value.json()["how"] == how
+    expect(page.locator("#countdown")).to_contain_text(re.compile("[03]:5"))
+    assert asked == [200]
+
+
+def test_a_page_that_is_seen_looks_every_five_minutes(gateway: Gateway, visit: Visit) -> None:
+    page = visit()
+    page.clock.install()
+    asked = stays(page)
+    keep(page, link(gateway))
+    for turn in (1, 2):
+        with page.expect_response(_is_stay):
+            pass_by(page, 305)
+        assert asked == [200] * turn
+        expect(page.locator("#countdown")).to_contain_text("2 hours")
+
+
+def test_a_page_hidden_for_long_stops_and_takes_up_again(gateway: Gateway, visit: Visit) -> None:
+    page = visit(SHOWN)
+    page.clock.install()
+    asked = stays(page)
+    keep(page, link(gateway, length="20m"))
+    page.evaluate(HIDE)
+    with page.expect_response(_is_stay):
+        pass_by(page, 17 * 60)
+    pass_by(page, 17 * 60)
+    expect(page.get_by_text("Not kept open while you look elsewhere")).to_be_visible()
+    pass_by(page, 24 * 3600)
+    assert asked == [200]
+    with page.expect_response(_is_stay):
+        page.evaluate(SHOW)
+    expect(page.get_by_text("Kept open as long as this page is.")).to_be_visible()
+    # A glance elsewhere is no reason to ask
+    page.evaluate(HIDE)
+    pass_by(page, 30)
+    page.evaluate(SHOW)
+    page.wait_for_timeout(300)
+    assert asked == [200, 200]
+
+
+def test_another_network_renews_at_once(gateway: Gateway, visit: Visit) -> None:
+    page = visit()
+    keep(page, link(gateway, "--addresses", "1"))
+    assert held(gateway) == ["192.0.2.10"]
+    with line.elsewhere(gateway):
+        expect(page.get_by_text("Your address has changed")).to_be_visible(timeout=20_000)
+        assert held(gateway) == [line.ELSEWHERE4]
+    expect(page.get_by_text("Your address has changed")).to_be_visible(timeout=20_000)
+
+
+def test_a_gateway_that_is_away_is_asked_again(gateway: Gateway, visit: Visit) -> None:
+    page = visit()
+    page.clock.install()
+    keep(page, link(gateway))
+    gateway.stop()
+    pass_by(page, 305)
+    expect(page.get_by_text("The gateway does not answer. Trying again")).to_be_visible()
+    gateway.start()
+    with page.expect_response(_is_stay):
+        pass_by(page, 61)
+    expect(page.get_by_text("Kept open as long as this page is.")).to_be_visible()
+
+
+def test_a_link_that_was_paused_says_so(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), link(gateway)
+    page.clock.install()
+    keep(page, url)
+    gateway.cli("link", "pause", url.rpartition("/l/")[2].partition("-")[0])
+    pass_by(page, 305)
+    expect(page.get_by_role("heading", name="This link is paused")).to_be_visible()
+
+
+def test_it_stays_on_and_the_service_opens_beside(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), gateway.add_link("Mamie", ("cloud",), "--for", "2h")
+    keep(page, url)
+    page.wait_for_timeout(1500)
+    assert page.url == url
+    with page.expect_popup() as beside:
+        page.get_by_role("link", name="Go on").click()
+    beside.value.wait_for_url("http://home.test/")
+    assert beside.value.evaluate("() => window.opener") is None
+    # This device keeps this link open from now on, and no other
+    again = page.context.new_page()
+    again.goto(url)
+    expect(again.get_by_label(KEEP)).to_be_checked()
+    again.get_by_label(KEEP).uncheck()
+    expect(again.get_by_text("Kept open")).to_be_hidden()
+    other = page.context.new_page()
+    other.goto(link(gateway))
+    expect(other.get_by_label(KEEP)).not_to_be_checked()
+
+
+def test_a_slow_network_shows_that_something_goes_on(gateway: Gateway, visit: Visit) -> None:
+    page = visit(HIDDEN + TELL)
+    page.goto(link(gateway))
+    with line.slow(gateway, "1kbit"):
+        button = page.get_by_role("button", name="Open")
+        with page.expect_console_message(lambda said: said.text == "Opening…,true,"):
+            button.click(no_wait_after=True)
+        with page.expect_console_message(lambda said: said.text == "Opening…,true,Your network is slow. Still opening…"):
+            pass
+        assert held(gateway) == []
+    expect(page.get_by_role("heading", name="The way is open")).to_be_visible(timeout=20_000)
+    assert held(gateway) == ["192.0.2.10"]

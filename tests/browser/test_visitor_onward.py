@@ -1,0 +1,160 @@
+"""What follows once the way is open: the other family, whether the service answers, and where the visitor goes."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, Response, expect
+
+from lab import line
+from lab.gateway import Gateway
+
+PORTAL = "https://home.test:8443"
+SERVICE = "https://home.test/"
+SERVICES = {
+    "vault": {
+        "title": "Vault", "ports": ["tcp/443"], "url": SERVICE,
+        "default_duration": "2h", "max_duration": "30d",
+    },
+    "game": {"title": "Game", "ports": ["tcp/25565"], "default_duration": "2h", "max_duration": "30d"},
+}  # fmt: skip
+NAMES = {"url_ipv4": "https://open4.test:8443", "url_ipv6": "https://open6.test:8443"}
+# What the page says, as it says it
+TELL = """
+    addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
+        console.log(document.querySelector("[role=status]")?.innerText);
+    }).observe(document.body, { subtree: true, attributes: true }));
+"""
+LONGEST_S = 4.0
+"""The script's patience with a service, and the look at the page before that."""
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    with Gateway(services=SERVICES, portal=NAMES, prefix="sipo") as gateway:
+        gateway.serve(gateway.host, "vault", 443, tls=True)
+        yield gateway
+
+
+def link(gateway: Gateway, *options: str, service: str = "vault") -> str:
+    return gateway.add_link("Mamie", (service,), "--for", "2h", *options)
+
+
+def held(gateway: Gateway, service: str = "vault") -> tuple[list[str], list[str]]:
+    """The addresses that a service is open for, by family."""
+    four, six = ([e.value for e in gateway.elements(f"{service}{family}")] for family in (4, 6))
+    return four, six
+
+
+def asked(page: Page) -> list[tuple[str, str, float]]:
+    """What the page asks for from now on: method, URL and when."""
+    requests: list[tuple[str, str, float]] = []
+    page.on("request", lambda request: requests.append((request.method, request.url, time.monotonic())))
+    return requests
+
+
+def remark(page: Page) -> str:
+    return page.locator("#remark").inner_text()
+
+
+def test_one_tap_opens_both_families_and_shows_the_service(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), link(gateway)
+    page.goto(url)
+    page.wait_for_url(SERVICE)
+    expect(page.get_by_role("heading", name="vault")).to_be_visible()
+    assert held(gateway) == (["192.0.2.10"], ["2001:db8:1::"])
+    # Both under one end: nobody wonders why one half is over before the other
+    ends = {grant["expires_at"][:-4] for grant in gateway.cli_json("grants")}
+    assert len(ends) <= 2
+
+
+def test_who_comes_by_ipv6_gets_ipv4_too(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), link(gateway, service="game")
+    page.goto(url.replace("home.test", "open6.test"))
+    expect(page.get_by_text("IPv4 and IPv6 are open.")).to_be_visible()
+    expect(page.get_by_text("You can close this page.")).to_be_visible()
+    assert held(gateway, "game") == (["192.0.2.10"], ["2001:db8:1::"])
+
+
+def test_a_family_that_is_down_is_a_remark_and_costs_little(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(TELL), link(gateway)
+    requests = asked(page)
+    with line.without_ipv6(gateway):
+        with page.expect_console_message(lambda said: "Only IPv4 was opened: no IPv6 here." in said.text):
+            page.goto(url)
+        page.wait_for_url(SERVICE)
+    also = next(at for method, url, at in requests if "/also/" in url)
+    going = next(at for method, url, at in requests if url == SERVICE)
+    assert going - also <= 1.8  # 1.5 s, and what this machine takes to tell
+    assert held(gateway) == (["192.0.2.10"], [])
+
+
+def test_a_service_that_does_not_answer_keeps_the_page(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), link(gateway, "--to", "https://home.test:444/")
+    page.goto(url)
+    expect(page.get_by_text("The service does not answer yet")).to_be_visible(timeout=(LONGEST_S + 4) * 1000)
+    assert "may be reachable" not in remark(page)
+    expect(page.get_by_role("button", name="Stay here")).to_be_hidden()
+    expect(page.get_by_text("You are taken there")).to_be_hidden()
+    assert page.url == url
+    assert page.get_by_role("link", name="Go on anyway").get_attribute("href") == "https://home.test:444/"
+
+
+def test_a_service_of_the_other_family_alone_is_told(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), link(gateway, "--to", "https://open6.test/")
+    with line.without_ipv6(gateway):
+        page.goto(url)
+        expect(page.get_by_text("It may be reachable by IPv6 only")).to_be_visible(timeout=(LONGEST_S + 6) * 1000)
+        assert page.url == url
+
+
+def test_a_service_that_sends_elsewhere_answers(gateway: Gateway, browser: Browser) -> None:
+    # A context of its own: the page's policy stops the try at the other host, and says so
+    context = browser.new_context(ignore_https_errors=True)
+    page, url = context.new_page(), link(gateway, "--to", f"{SERVICE}away")
+    with page.expect_request(lambda request: request.is_navigation_request() and request.url == f"{SERVICE}away"):
+        page.goto(url)
+    context.close()
+
+
+def test_stay_here_and_load_again(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), link(gateway)
+    requests = asked(page)
+    page.goto(url)
+    page.get_by_role("button", name="Stay here").click()
+    expect(page.get_by_text("You are taken there")).to_be_hidden()
+    page.wait_for_timeout(2000)
+    assert page.url == url
+    # Loading again asks for the page, and the form is not sent once more
+    requests.clear()
+    page.reload()
+    expect(page.get_by_role("heading", name="still open")).to_be_visible()
+    page.wait_for_timeout(500)
+    assert [request for request in requests if request[0] == "POST"] == []
+    page.get_by_role("link", name="Go on").click()
+    page.wait_for_url(SERVICE)
+    page.go_back()
+    expect(page).to_have_url(url)
+    assert [request for request in requests if request[0] == "POST"] == []
+
+
+def test_the_pages_weigh_little(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), link(gateway, service="game")
+    page.route("**/*", lambda route: route.continue_())  # nothing out of the browser's cache
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108 (playwright wants a function)
+    page.goto(url)
+    expect(page.get_by_text("IPv4 and IPv6 are open.")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    posted = next(i for i, answer in enumerate(answers) if answer.request.method == "POST")
+    fetched = {answer.url: gateway.visitor.fetch(answer.url) for answer in answers if "/also/" not in answer.url}
+    for shown in (answers[:posted], answers[posted:]):
+        # As they are before any gzip
+        weight = sum(len(fetched[answer.url].body) for answer in shown if answer.request.method == "GET")
+        if shown[0] is answers[posted]:
+            weight += len(answers[posted].body())
+        assert weight < 30_000, [(answer.url, len(fetched[answer.url].body)) for answer in shown]
+        assert len(shown) <= 8
+        assert all(answer.url.startswith((PORTAL, NAMES["url_ipv6"])) for answer in shown)
