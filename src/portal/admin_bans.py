@@ -4,16 +4,20 @@ from aiohttp import web
 
 from access.bans import DEFAULT_S
 from access.gate import GateRefusal
-from portal.admin_grants import SHOWN
+from access.undo import Step
 from portal.caller import Caller
-from portal.door import Door, redirect
+from portal.door import Door
 from portal.form import Fields, Form
 from portal.me import need_address
 from portal.moments import moment, span
 from portal.site import Site
+from portal.undoing import back_to
+
+PAGE = 100
+"""Rows on one page."""
 
 _BAN = Fields(one=("address", "for"))
-_UNBAN = Fields(one=("address",))
+_UNBAN = Fields(one=("address", "back"))
 _LENGTHS = tuple((f"{hours}h", span(hours * 3600)) for hours in (1, 24, 168, 720))
 _LONGEST_S = 30 * 86400  # which is also the gate's
 _USUAL = f"{DEFAULT_S // 3600}h"
@@ -29,21 +33,25 @@ def add_routes(door: Door, site: Site) -> None:
     door.form("/admin/unban", "admin", pages.unban, _UNBAN)
 
 
-async def shut_out(site: Site, caller: Caller, form: Form, duration_s: int | None = None) -> None:
-    """Ban the form's `address`; what is wrong with it stands in the form then, and nothing was done."""
+async def shut_out(site: Site, caller: Caller, form: Form, duration_s: int | None = None) -> Step | None:
+    """Ban the form's `address`, and close what is open there; gives back how to undo it.
+
+    What is wrong with the address stands in the form then, and nothing was done.
+    """
     address = form.address("address", site.settings.ipv6_prefix)
     if address is None:
         form.fail("address", "Write the address to shut out")
     elif address == caller.visitor.address:
         form.fail("address", "This is your own address: you would shut yourself out")
     if address is None or form.errors:
-        return
+        return None
     try:
-        await site.access.bans.ban(caller.actor, address, duration_s or DEFAULT_S)
+        return await site.access.undo.ban(caller.actor, address, duration_s or DEFAULT_S)
     except GateRefusal as refusal:
         if refusal.code == "too-many":
             raise
         form.fail("address", "This address cannot be shut out; it is trusted, or none of the Internet")
+        return None
 
 
 class _Bans:
@@ -56,38 +64,47 @@ class _Bans:
 
     async def ban(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
         """Shut an address out."""
-        duration_s = form.duration("for")
+        duration_s, step = form.duration("for"), None
         if duration_s is not None and duration_s > _LONGEST_S:
             form.fail("for", "A ban lasts 30 days at most")
         else:
-            await shut_out(self._site, caller, form, duration_s)
+            step = await shut_out(self._site, caller, form, duration_s)
         if form.errors:
             return await self._page(request, caller, form)
-        return redirect("/admin/banned", done="banned")
+        return back_to("banned", "banned", undo=None if step is None else step.id)
 
     async def unban(self, _request: web.Request, caller: Caller, form: Form) -> web.Response:
         """Let an address back in."""
         address = need_address(form, self._site.settings.ipv6_prefix)
         await self._site.access.bans.unban(caller.actor, address)
-        return redirect("/admin/banned", done="unbanned")
+        return back_to("banned", "unbanned", back=form.text("back"))
 
     async def _page(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
-        now, wanted = self._site.clock(), request.query.get("q", "")[:64].strip()
+        now, query = self._site.clock(), request.query
+        text, page = query.get("q", "")[:64].strip(), query.get("page", "")[:6]
         found = [
             banned
             for banned in await self._site.access.bans.list(caller.actor)
-            if wanted.lower() in banned.address
+            if text.lower() in banned.address
         ]
         found.sort(key=lambda banned: -banned.remaining_ms)
+        pages = max(1, -(-len(found) // PAGE))
+        number = min(max(1, int(page)), pages) if page.isascii() and page.isdigit() else 1
+        shown = found[(number - 1) * PAGE : number * PAGE]
+        step = self._site.access.undo.find(caller.actor, query.get("undo", "")[:64])
         return self._site.pages.answer(
             request,
             "admin_banned.html",
             status=422 if form.errors else 200,
             path="/admin/banned",
             form=form,
-            rows=[(banned, moment(now + banned.remaining_ms / 1000, now)) for banned in found[:SHOWN]],
+            done=None,
+            said=query.get("done", ""),
+            undo=None if step is None else step.id,
+            rows=[(banned, moment(now + banned.remaining_ms / 1000, now)) for banned in shown],
             all=len(found),
-            more=max(0, len(found) - SHOWN),
-            wanted=wanted,
+            page=number,
+            pages=pages,
+            wanted=text,
             lengths=_LENGTHS,
         )

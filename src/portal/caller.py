@@ -43,6 +43,13 @@ class Callers:
 
     def of(self, request: web.Request) -> Caller | None:
         """Who calls; None where nobody is signed in. Raises BadClientAddress."""
+        caller = self.still(request)
+        if caller is not None:
+            self._site.access.sessions.seen(caller.session, str(caller.visitor.address))
+        return caller
+
+    def still(self, request: web.Request) -> Caller | None:
+        """Who called, as they are now; a look, by which no session lives longer. Raises BadClientAddress."""
         site = self._site
         token = site.session_cookie.read(request)
         found = None if token is None else site.access.sessions.find(token)
@@ -50,7 +57,6 @@ class Callers:
             return None
         session, person = found
         visitor = site.visitor(request)
-        site.access.sessions.seen(session, str(visitor.address))
         return Caller(
             person,
             session,

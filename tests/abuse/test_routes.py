@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
@@ -31,6 +31,10 @@ GET  /static/{digest}/{name}         200      200     200     200
 
 GET  /l/{token}                      200      200     200     200
 POST /l/{token}                      200      200     200     200
+POST /l/{token}/stay                 200      200     200     200
+GET  /l/{token}/app.webmanifest      200      200     200     200
+POST /also/{ticket}                  200      200     200     200
+POST /forget                         303      403     403     403
 
 GET  /sign-in                        200      303     303     303
 POST /sign-in                        303      403     403     403   | name=mamie password={password} code=
@@ -71,6 +75,9 @@ POST /admin/open                     403      403     403     303   | services=c
 GET  /admin/prolong                  sign-in  403     403     200
 POST /admin/prolong                  403      403     403     422   | service=cloud address=203.0.113.9
 POST /admin/revoke                   403      403     403     303   | service=cloud address=203.0.113.9
+POST /admin/shut-out                 403      403     403     303   | address=203.0.113.9
+POST /admin/undo                     403      403     403     303   | id=0000000000000000
+GET  /admin/live                     sign-in  403     403     406
 GET  /admin/blocked                  sign-in  403     403     200
 POST /admin/blocked                  403      403     403     303   | address=198.51.100.9
 GET  /admin/banned                   sign-in  403     403     200
@@ -208,7 +215,13 @@ class Stage:
             await access.people.ask("jean", NEW, "It is me", address=IPv4Address("10.0.0.1"), trusted=True)
         if path.startswith("/static/"):
             path = re.findall(r"/static/[^\"]+", (await there.browser().get("/")).text)[0]
-        path = path.replace("{token}", access.links.token(link)).replace("{id}", link.id)
+        token = access.links.token(link)
+        if path == "/forget":
+            browser.jar["__Host-safeip-links"] = token
+        if "{ticket}" in path:
+            opened = await access.opening.open(token, IPv6Network("2001:db8::/64"))
+            path = path.replace("{ticket}", opened.ticket or "")
+        path = path.replace("{token}", token).replace("{id}", link.id)
         return browser, path.replace("{name}", "jean")
 
 
@@ -263,7 +276,12 @@ async def answers(directory: Path) -> None:
 
 async def posted(there: Town, browser: Browser, path: str, more: str):
     """Post a row's form with a token of the page it is on, or of any page where there is none."""
-    for page in (path, "/me", "/sign-in"):
+    if path.startswith("/also/"):
+        return await browser.post(path, token=None, Origin="https://open.example.org")
+    if path.endswith("/stay"):
+        opened = await browser.submit(path.removesuffix("/stay"), {})
+        return await browser.post(path, token=re.findall('data-form="([^"]+)"', opened.text)[0])
+    for page in (path, "/me", "/", "/sign-in"):
         browser.token = ""
         await browser.get(page)
         if browser.token:
@@ -295,13 +313,13 @@ async def other_methods(directory: Path) -> None:
         for template, methods in by_path.items():
             for who in EVERYBODY:
                 browser, path = await stage.set(who, template)
-                before = (dict(there.access.state.people), dict(there.access.state.links))
+                before = (dict(there.access.state.people), dict(there.access.state.links), dict(there.gate))
                 for method in (*OTHER_METHODS, *({"GET", "POST"} - methods)):
                     answer = await browser.get(path, method)
                     allowed = methods | ({"HEAD"} if "GET" in methods else set())
                     if (answer.status, set(answer.header("Allow").split(","))) != (405, allowed):
                         wrong.append(f"{method} {path}, {who}: {answer.status} {answer.header('Allow')}")
-                if (dict(there.access.state.people), dict(there.access.state.links)) != before or there.gate:
+                if (dict(there.access.state.people), dict(there.access.state.links), dict(there.gate)) != before:
                     wrong.append(f"{path}, {who}: something changed")
         assert not wrong, "\n".join(["", *wrong])
 

@@ -1,0 +1,268 @@
+// The admin's first page: what others open and close comes by itself, what one does oneself leaves the page where it is.
+
+const table = document.querySelector("table[data-live]");
+const rows = table.tBodies[0].rows;
+const said = document.getElementById("said");
+const stale = document.getElementById("stale");
+const all = document.getElementById("all");
+const language = document.documentElement.lang;
+const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+const UNDO_MS = 10 * MINUTE, HIDDEN_MS = MINUTE, SILENT_MS = 10 * SECOND, FADE_MS = 400, MOST_ROWS = 300;
+let { mark } = table.dataset;
+let source, silent, hidden, undo;
+
+function parse(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content;
+}
+
+const find = (key) => [...rows].find((row) => row.dataset.key === key);
+const number = (text) => Number(text.split("-")[1]);
+
+// Tells moments.js, and how long it lasts.
+function begin(row) {
+  row.ends = Date.now() + Number(row.dataset.leftMs);
+  row.dispatchEvent(new Event("put", { bubbles: true }));
+  tell(row);
+}
+
+// Focus stays on the same button of the same row, whatever becomes of the element.
+function keepFocus(change) {
+  const button = document.activeElement;
+  const row = button.closest?.("tr[data-key]");
+  const next = row?.nextElementSibling?.dataset.key ?? row?.previousElementSibling?.dataset.key;
+  change();
+  if (row && !button.isConnected) {
+    const same = [find(row.dataset.key), find(next)].find((other) => other && !other.classList.contains("over"));
+    const action = button.getAttribute("formaction");
+    const found = same?.querySelector(action ? `[formaction="${action}"]` : "button:not([formaction])");
+    found?.focus({ preventScroll: true });
+  }
+}
+
+function leave(row) {
+  row.classList.add("over");
+  setTimeout(() => {
+    keepFocus(() => row.remove());
+    count();
+  }, FADE_MS);
+}
+
+function put(row) {
+  const there = find(row.dataset.key);
+  if (there?.dataset.sort === row.dataset.sort) {
+    there.replaceWith(row);
+  } else {
+    there?.remove();
+    const after = [...rows].find((other) => other.dataset.sort > row.dataset.sort);
+    const { page, pages } = table.dataset;
+    // It stands on another page of the list.
+    if (rows.length && ((!after && page !== pages) || (after === rows[0] && page !== "1"))) {
+      return;
+    }
+    table.tBodies[0].insertBefore(row, after ?? null);
+    row.classList.add("fresh");
+  }
+  begin(row);
+}
+
+function count(known) {
+  const there = rows.length > 0;
+  const number = table.dataset.pages === "1" ? rows.length : known;
+  if (number !== undefined) {
+    all.textContent = all.dataset.words.replace("{}", new Intl.NumberFormat(language).format(number));
+  }
+  all.hidden = table.parentElement.hidden = !there;
+  document.getElementById("none").hidden = there;
+}
+
+function show(told) {
+  const [kind, name] = Object.entries(told.scope)[0];
+  const keys = new Set(told.rows.map((row) => row.key));
+  keepFocus(() => {
+    for (const row of rows) {
+      if (row.dataset[kind] === name && !keys.has(row.dataset.key)) {
+        leave(row);
+      }
+    }
+    for (const { html } of told.rows) {
+      put(parse(html).querySelector("tr"));
+    }
+  });
+  count();
+  if (rows.length > MOST_ROWS) {
+    again();
+  }
+}
+
+function fill(id, html) {
+  const place = document.getElementById(id);
+  const open = place.querySelector("details")?.open;
+  place.innerHTML = html;
+  if (open) {
+    place.querySelector("details")?.setAttribute("open", "");
+  }
+  place.dispatchEvent(new Event("put", { bubbles: true }));
+}
+
+// Too much changed: the whole page anew, in the place of what is shown.
+async function again(tries = 3) {
+  let page;
+  try {
+    const answer = await fetch(table.dataset.live.replace("/live", ""));
+    page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  } catch {
+    return; // the stream, which is lost as well, begins anew with this
+  }
+  const fresh = page.querySelector("table[data-live]");
+  if (!fresh) {
+    stale.hidden = false;
+    return;
+  }
+  const top = [...rows].find((row) => row.getBoundingClientRect().bottom > 0);
+  const before = top?.getBoundingClientRect().top;
+  keepFocus(() => table.tBodies[0].replaceChildren(...fresh.tBodies[0].rows));
+  Object.assign(table.dataset, fresh.dataset);
+  [...rows].forEach(begin);
+  const same = top && find(top.dataset.key);
+  if (same && before < innerHeight) {
+    scrollBy({ top: same.getBoundingClientRect().top - before, behavior: "instant" });
+  }
+  fill("knocks", page.getElementById("knocks").innerHTML);
+  fill("last", page.getElementById("last").innerHTML);
+  all.textContent = page.getElementById("all").textContent;
+  document.getElementById("paging").innerHTML = page.getElementById("paging").innerHTML;
+  count();
+  // What was told while this page was on its way may be newer than it.
+  if (number(fresh.dataset.mark) < number(mark) && fresh.dataset.mark.split("-")[0] === mark.split("-")[0] && tries) {
+    again(tries - 1);
+  } else {
+    ({ mark } = fresh.dataset);
+  }
+}
+
+function listen() {
+  source = new EventSource(`${table.dataset.live}&from=${mark}`);
+  const on = (name, act) =>
+    source.addEventListener(name, (event) => {
+      mark = event.lastEventId;
+      act(JSON.parse(event.data));
+    });
+  on("rows", show);
+  on("last", ({ html }) => fill("last", html));
+  on("knocks", ({ html }) => fill("knocks", html));
+  on("again", () => again());
+  on("counts", (told) => {
+    for (const { key, html } of told.rows) {
+      const row = find(key);
+      for (const cell of row ? parse(html).querySelectorAll("td") : []) {
+        row.querySelector(`td[data-count="${cell.dataset.count}"]`).replaceWith(cell);
+        cell.dispatchEvent(new Event("put", { bubbles: true }));
+      }
+    }
+    count(told.all ?? undefined);
+  });
+  source.addEventListener("open", () => {
+    clearTimeout(silent);
+    stale.hidden = true;
+  });
+  source.addEventListener("error", () => {
+    clearTimeout(silent);
+    // Closed: signed out, or too many watch. Otherwise the browser tries again by itself.
+    silent = setTimeout(() => (stale.hidden = false), source.readyState === EventSource.CLOSED ? 0 : SILENT_MS);
+  });
+}
+
+const units = (unit) => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "narrow" });
+const [inDays, inHours, inMinutes] = ["day", "hour", "minute"].map(units);
+
+function words(left) {
+  const [d, h, m, s] = [left / DAY, (left % DAY) / HOUR, (left % HOUR) / MINUTE, (left % MINUTE) / SECOND].map(Math.floor);
+  if (left >= 2 * DAY) {
+    return `${inDays.format(d)} ${inHours.format(h)}`;
+  }
+  return left < HOUR ? `${m}:${String(s).padStart(2, "0")}` : `${inHours.format(24 * d + h)} ${inMinutes.format(m)}`;
+}
+
+function tell(row) {
+  const left = row.ends - Date.now();
+  if (left > 0) {
+    const place = row.querySelector(".left");
+    const text = table.dataset.left.replace("{}", words(left));
+    if (place.textContent !== text) {
+      place.textContent = text;
+    }
+  } else if (!row.classList.contains("over")) {
+    leave(row);
+  }
+}
+
+function say(html, good) {
+  const told = parse(html);
+  // The paragraph stays, so that screen readers tell what comes into it.
+  said.querySelector("[role=status]").textContent = told.querySelector("[role=status]").textContent;
+  said.querySelector("form")?.remove();
+  said.append(told.querySelector("form") ?? "");
+  said.classList.toggle("good", good);
+  clearTimeout(undo);
+  undo = setTimeout(() => said.querySelector("form")?.remove(), UNDO_MS);
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.matches("form[data-swap], #said form")) {
+    return;
+  }
+  event.preventDefault();
+  if ("busy" in form.dataset) {
+    return;
+  }
+  form.dataset.busy = "";
+  try {
+    const answer = await fetch(event.submitter?.getAttribute("formaction") ?? form.getAttribute("action"), {
+      method: "POST",
+      body: new URLSearchParams(new FormData(form)),
+      headers: { Accept: "application/json" },
+    });
+    if (!answer.headers.get("Content-Type").startsWith("application/json")) {
+      location.reload(); // signed out, too old a page, no gate: what is there now says so
+      return;
+    }
+    const told = await answer.json();
+    say(told.said, answer.ok);
+    if (told.rows) {
+      show(told);
+    }
+    if (!document.activeElement?.closest("tr") || document.activeElement.closest(".over")) {
+      const key = told.rows?.[0]?.key;
+      const next = said.querySelector("button") ?? (key && find(key)?.querySelector("button:not([formaction])"));
+      (next || said.querySelector("[role=status]")).focus({ preventScroll: true });
+    }
+  } catch {
+    stale.hidden = false;
+  } finally {
+    delete form.dataset.busy;
+    delete form.dataset.sent;
+  }
+});
+
+// Nobody looks: the portal need not, either.
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hidden);
+  if (document.hidden) {
+    hidden = setTimeout(() => source.close(), HIDDEN_MS);
+  } else {
+    [...rows].forEach(tell);
+    if (source.readyState === EventSource.CLOSED && stale.hidden) {
+      listen();
+    }
+  }
+});
+addEventListener("pagehide", () => source.close());
+addEventListener("pageshow", (event) => event.persisted && listen());
+
+[...rows].forEach(begin);
+count();
+setInterval(() => document.hidden || [...rows].forEach(tell), SECOND);
+listen();
