@@ -65,7 +65,7 @@ class _Page(HTMLParser):
             self._fields = {}
             action = urljoin(self.url, given.get("action", ""))
             self.forms.append(Form(given.get("method", "get").upper(), action, self._fields))
-        elif tag in ("input", "button") and self._fields is not None and given.get("name"):
+        elif tag in ("input", "button") and self._fields is not None and given.get("name") and "disabled" not in given:
             self._fields[given["name"]] = given.get("value", "")
         elif tag == "meta" and given.get("http-equiv", "").lower() == "refresh":
             found = re.search(r"url\s*=\s*['\"]?([^'\"]+)", given.get("content", ""), re.IGNORECASE)

@@ -61,7 +61,7 @@ class Control:
         self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, endless: bool = False
     ) -> http.client.HTTPResponse:
         target = f"/api/v1{path}" + (f"?{urlencode(query, errors='replace')}" if query else "")
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", "Connection": "close"}
         sent = None
         if body is not None:
             sent = json.dumps({key: value for key, value in body.items() if value is not None}).encode()

@@ -1,0 +1,244 @@
+"""Ways to the pages of the gallery: what somebody does in their browser, in whatever language it speaks."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page
+
+from lab.household import PASSWORD, URL, Household, link_id
+
+
+class Visit:
+    """Somebody on the way to a place: their browser's page, and the household."""
+
+    def __init__(self, house: Household, page: Page) -> None:
+        self.house = house
+        self.page = page
+
+    def go(self, where: str) -> None:
+        """A page, by its path or URL."""
+        self.page.goto(where if where.startswith("https:") else URL + where)
+
+    def press(self, button: str = "main form button") -> None:
+        """Press a button that leads to another page."""
+        with self.page.expect_navigation():
+            self.page.locator(button).first.click()
+
+    def send(self, **fields: str) -> None:
+        """Fill in the form of the page, and send it with the button below the last field."""
+        typed = "[name={}]:not([type=hidden])"
+        form = (
+            self.page.locator("main form")
+            .filter(has=self.page.locator(typed.format(next(iter(fields)))))
+            .first
+        )
+        for name, value in fields.items():
+            form.locator(typed.format(name)).first.fill(value)
+        with self.page.expect_navigation():
+            form.locator("button").last.click()
+
+    def open(self, link: str) -> None:
+        """Open a link of the household by its button."""
+        self.go(self.house.links[link])
+        self.press("#open button")
+
+
+Way = Callable[[Visit], None]
+
+
+def at(where: str) -> Way:
+    """Just go there."""
+    return lambda visit: visit.go(where)
+
+
+def link(name: str) -> Way:
+    """The page of one of the household's links."""
+    return lambda visit: visit.go(visit.house.links[name])
+
+
+def opened(name: str) -> Way:
+    """What a link's button leads to."""
+    return lambda visit: visit.open(name)
+
+
+def sent(where: str, **fields: str) -> Way:
+    """What a form answers."""
+
+    def reach(visit: Visit) -> None:
+        visit.go(where)
+        visit.send(**fields)
+
+    return reach
+
+
+def twice(visit: Visit) -> None:
+    visit.open("one")
+    visit.open("one")
+
+
+def moved(visit: Visit) -> None:
+    url = visit.house.link(addresses=1)
+    visit.house.visitor(visit.house.address()).open(url)
+    visit.go(url)
+    visit.press("#open button")
+
+
+def still_open(visit: Visit) -> None:
+    visit.go(visit.house.link(uses=1))
+    visit.press("#open button")
+    visit.go(visit.page.url)
+
+
+def wrong_pin(visit: Visit) -> None:
+    visit.go(visit.house.link("Odile", pin="2468"))
+    visit.page.fill("#pin", "1111")
+    visit.press("#open button")
+
+
+def locked_pin(visit: Visit) -> None:
+    visit.go(visit.house.links["locked"])
+    visit.page.fill("#pin", "1111")
+    visit.press("#open button")
+
+
+def without_cookies(visit: Visit) -> None:
+    visit.go(visit.house.links["pin"])
+    visit.page.context.clear_cookies()
+    visit.page.fill("#pin", "2468")
+    visit.press("#open button")
+
+
+def remembered(visit: Visit) -> None:
+    visit.open("one")
+    visit.open("no-page")
+    visit.go("/")
+
+
+def home_open(visit: Visit) -> None:
+    visit.open("several")
+    visit.page.context.clear_cookies()
+    visit.go("/")
+
+
+def from_elsewhere(where: str) -> Way:
+    def reach(visit: Visit) -> None:
+        visit.page.set_content(
+            f'<main><form method="post" action="{URL}{where}"><button>x</button></form></main>'
+        )
+        visit.press()
+
+    return reach
+
+
+def banned(visit: Visit) -> None:
+    visit.page.context.set_extra_http_headers({"X-Forwarded-For": "203.0.113.99"})
+    visit.go("/sign-in")
+    visit.send(name="mamie", password=PASSWORD)
+
+
+def signed_out(visit: Visit) -> None:
+    visit.go("/me")
+    visit.page.context.clear_cookies()
+    visit.press()
+
+
+def old_form(visit: Visit) -> None:
+    visit.go("/me")
+    visit.page.evaluate(
+        "() => document.querySelectorAll('[name=form]').forEach(field => { field.value = 'old'; })"
+    )
+    visit.press()
+
+
+def not_saved(visit: Visit) -> None:
+    visit.go("/me/links")
+    visit.page.locator("[name=services]").first.check()
+    with visit.house.full_disk():
+        visit.send(label="Mamie")
+
+
+def signed_in_out(visit: Visit) -> None:
+    """Signs somebody out who was signed in for that alone."""
+    person = f"gast{visit.house.number()}"
+    for name, value in visit.house.accept(visit.house.invite(person)).items():
+        visit.page.context.add_cookies([{"name": name, "value": value, "url": URL}])
+    visit.go("/me")
+    visit.press("nav.site form button")
+
+
+def invited(visit: Visit) -> None:
+    visit.go(visit.house.invite(f"gast{visit.house.number()}", services=["cloud"]))
+
+
+def invited_wrongly(visit: Visit) -> None:
+    invited(visit)
+    visit.send(password="aaaaaaaaaa", again="other", code="000000")
+
+
+def accepted(visit: Visit) -> None:
+    invited(visit)
+    visit.send(
+        password=PASSWORD,
+        again=PASSWORD,
+        code=visit.house.code(visit.page.locator("code.secret").inner_text()),
+    )
+
+
+def mine(visit: Visit) -> None:
+    visit.house.close_all("person:mamie")
+    visit.go("/me")
+
+
+def mine_open(visit: Visit) -> None:
+    mine(visit)
+    for box in visit.page.locator("[name=services]").all():
+        box.check()
+    visit.press("form[action='/me/open'] button")
+
+
+def mine_wrong(visit: Visit) -> None:
+    visit.go("/me")
+    visit.press("form[action='/me/open'] button")
+
+
+def mine_elsewhere(visit: Visit) -> None:
+    mine_open(visit)
+    visit.page.context.set_extra_http_headers({"X-Forwarded-For": visit.house.address()})
+    visit.go("/me")
+
+
+def own_link(visit: Visit) -> str:
+    visit.go("/me/links")
+    visit.page.locator("[name=services]").first.check()
+    visit.send(label="Jean")
+    return visit.page.url.partition("?")[0]
+
+
+def own_link_then(verb: str) -> Way:
+    def reach(visit: Visit) -> None:
+        place = own_link(visit)
+        if verb == "pause":
+            visit.press("form[action$='/pause'] button")
+        elif verb:
+            visit.page.goto(f"{place}/{verb}")
+
+    return reach
+
+
+def one_link(path: str, name: str = "limits") -> Way:
+    return lambda visit: visit.go(path.format(link_id(visit.house.links[name])))
+
+
+def invite_somebody(visit: Visit) -> None:
+    visit.go("/admin/people")
+    visit.page.locator("section form [name=services]").last.check()
+    visit.send(name=f"gast{visit.house.number()}")
+
+
+def done(button: str) -> Way:
+    """The page after an admin closed or prolonged what somebody had, who was let in for that alone."""
+
+    def reach(visit: Visit) -> None:
+        visit.go("/admin?q=" + visit.house.grant(visit.house.address()))
+        visit.press(button)
+
+    return reach

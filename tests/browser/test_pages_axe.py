@@ -1,0 +1,109 @@
+"""Every page and state of the gallery, for eyes that need contrast or size, for keyboards and for screen readers."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from lab.browser import chromium
+from lab.gallery import DESKTOP, PHONE, Place, chosen, visit
+from lab.household import Household
+
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"]
+LOOK = """
+    (rules) => axe.run(document, { runOnly: { type: "tag", values: rules }, resultTypes: ["violations"] })
+        .then((found) => found.violations.map((rule) => [rule.id, rule.help, rule.nodes.map((node) => node.html)]))
+"""
+# WCAG 2.2: 1.4.10 (320 CSS pixels, nothing to scroll sideways), 1.4.4 (text twice as large, nothing cut off)
+LOST = """
+    () => {
+        const wide = document.documentElement.scrollWidth > innerWidth ? ["the page is wider than the window"] : [];
+        const cut = [...document.querySelectorAll("body *")].filter((element) => {
+            const style = getComputedStyle(element);
+            const clipped = (flow) => flow === "hidden" || flow === "clip";
+            if (element.closest("svg, .hidden") || !element.textContent.trim() || style.clipPath !== "none") return false;
+            return (clipped(style.overflowX) && element.scrollWidth > element.clientWidth + 1)
+                || (clipped(style.overflowY) && element.scrollHeight > element.clientHeight + 1);
+        });
+        return [...wide, ...cut.map((element) => element.outerHTML.slice(0, 120))];
+    }
+"""
+# Everything that the keyboard has to reach, in the order of the document.
+STOPS = """
+    () => {
+        const seen = (element) => element.checkVisibility({ visibilityProperty: true }) && element.tabIndex >= 0;
+        window.stops = [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")]
+            .filter((element) => seen(element) && !element.disabled);
+        window.reached = [];
+        window.unseen = [];
+        addEventListener("focusin", ({ target }) => {
+            window.reached.push(target);
+            const style = getComputedStyle(target);
+            const box = target.getBoundingClientRect();
+            const ring = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+            const shown = box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+            if (!ring || !shown) window.unseen.push(target.outerHTML.slice(0, 160));
+        });
+        document.activeElement.blur();
+        return window.stops.length;
+    }
+"""
+MISSED = """
+    () => ({
+        missed: stops.filter((element) => !reached.includes(element)).map((element) => element.outerHTML.slice(0, 160)),
+        disorder: reached.slice(1).filter((element, n) =>
+            !(reached[n].compareDocumentPosition(element) & Node.DOCUMENT_POSITION_FOLLOWING)
+        ).map((element) => element.outerHTML.slice(0, 160)),
+        unseen,
+    })
+"""
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[Household]:
+    with Household() as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def browser(house: Household) -> Iterator[Browser]:
+    with chromium(house.gateway.visitor.namespace) as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("place", chosen(()), ids=lambda place: place.name)
+def test_everybody_can_use_it(house: Household, browser: Browser, place: Place) -> None:
+    with visit(browser, house, place) as page:
+        page.evaluate(AXE)
+        violations: list[Any] = []
+        for size in (PHONE, DESKTOP):
+            page.set_viewport_size(size)
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+                violations += [(size["width"], scheme, *found) for found in page.evaluate(LOOK, RULES)]
+        assert violations == []
+        keyboard(page)
+        large(page)
+
+
+def keyboard(page: Page) -> None:
+    """Tab leads to everything, in the order of the page, and it shows where one is."""
+    for _ in range(page.evaluate(STOPS)):
+        page.keyboard.press("Tab")
+    assert page.evaluate(MISSED) == {"missed": [], "disorder": [], "unseen": []}
+
+
+def large(page: Page) -> None:
+    """At 320 pixels, and with text at 200 %, all is there and nothing has to be scrolled sideways."""
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert page.evaluate(LOST) == []
+    for size in (PHONE, DESKTOP):
+        page.set_viewport_size(
+            {"width": size["width"] // 2 if size is DESKTOP else size["width"], "height": size["height"]}
+        )
+        page.evaluate("() => { document.documentElement.style.fontSize = '200%'; }")
+        assert page.evaluate(LOST) == []
+        page.evaluate("() => { document.documentElement.style.fontSize = ''; }")
