@@ -1,0 +1,174 @@
+"""The admin's first page in a real browser: live, one tap each way, and the same without script."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from test_portal_people import PORTAL, accept
+
+from lab.gateway import Gateway
+
+CLOUD = "http://home.test/"
+SOON_MS = 8000  # of a busy machine
+STRANGER = "203.0.113.66"
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    with Gateway(prefix="sipw") as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def admin(gateway: Gateway, browser: Browser) -> Iterator[BrowserContext]:
+    """A browser in which yves is signed in. What its pages complain about, their policy included, fails the test."""
+    complaints: list[str] = []
+    context = browser.new_context(ignore_https_errors=True, locale="en-GB")
+    context.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    printed = gateway.cli("person", "add", "yves", "--admin", "--invite").stdout
+    accept(context.new_page(), re.findall(r"https://\S+", printed)[0])
+    yield context
+    context.close()
+    assert [text for text in complaints if "Failed to load resource" not in text] == []
+
+
+@pytest.fixture
+def see(gateway: Gateway, admin: BrowserContext) -> Callable[[str], Page]:
+    """The admin's first page with a search, and nothing open. A page that is loaded anew loses its mark."""
+    gateway.cli("revoke", "--all")
+
+    def see(query: str = "") -> Page:
+        page = admin.pages[0]
+        with page.expect_response(lambda answer: "/admin/live" in answer.url):
+            page.goto(f"{PORTAL}/admin{query}")
+        page.evaluate("window.loadedOnce = true")
+        return page
+
+    return see
+
+
+See = Callable[..., Page]
+
+
+def row(page: Page, text: str) -> Locator:
+    return page.locator("tr[data-key]:not(.over)").filter(has_text=text)
+
+
+def same_page(page: Page) -> bool:
+    return bool(page.evaluate("window.loadedOnce === true"))
+
+
+def open_there(gateway: Gateway, name: str = "cloud4") -> list[str]:
+    return [str(element.value) for element in gateway.elements(name)]
+
+
+def test_what_others_do_is_seen_at_once(gateway: Gateway, see: See) -> None:
+    page = see()
+    expect(page.get_by_text("Nobody: everything is closed.")).to_be_visible()
+    gateway.stranger.open_link(gateway.add_link("Mamie"))
+    mamie = row(page, STRANGER)
+    expect(mamie).to_contain_text("Mamie", timeout=SOON_MS)
+    expect(mamie.locator(".left")).to_have_text(re.compile(r"^1h 59m left$"))
+    expect(mamie).to_contain_text("none yet")
+    expect(page.get_by_text("Nobody: everything is closed.")).to_be_hidden()
+    expect(page.locator("#last li").first).to_contain_text("Opened by a link")
+    assert gateway.stranger.reaches(CLOUD)
+    expect(mamie.locator("[data-count=bytes]")).to_contain_text("kB", timeout=SOON_MS)
+    expect(mamie.locator("[data-count=last]")).to_contain_text("today at", timeout=SOON_MS)
+
+    gateway.cli("grant", "cloud", "198.51.100.77", "--note", "<img src=x onerror=alert(1)>")
+    expect(row(page, "198.51.100.77")).to_contain_text("<img src=x onerror=alert(1)>", timeout=SOON_MS)
+    assert page.locator("tr img").count() == 0
+    expect(page.locator("#all")).to_have_text("Open now: 2")
+    gateway.cli("revoke", STRANGER)
+    expect(mamie).to_have_count(0, timeout=SOON_MS)
+    expect(page.locator("#all")).to_have_text("Open now: 1")
+    gateway.cli("grant", "cloud", "198.51.100.78", "--for", "3s")
+    expect(row(page, "198.51.100.78")).to_have_count(1, timeout=SOON_MS)
+    expect(row(page, "198.51.100.78")).to_have_count(0, timeout=SOON_MS)
+    assert same_page(page)
+
+
+def test_a_pause_closes_what_is_seen(gateway: Gateway, see: See) -> None:
+    url = gateway.add_link("Papi")
+    page = see()
+    gateway.stranger.open_link(url)
+    expect(row(page, "Papi")).to_have_count(1, timeout=SOON_MS)
+    gateway.cli("link", "pause", url.rpartition("/l/")[2].partition("-")[0])
+    expect(row(page, "Papi")).to_have_count(0, timeout=SOON_MS)
+    assert same_page(page)
+
+
+def test_closed_and_taken_back_with_a_tap_each(gateway: Gateway, see: See) -> None:
+    gateway.stranger.open_link(gateway.add_link("Mamie"))
+    gateway.cli("grant", "cloud", "198.51.100.77", "--note", "Jean")
+    page = see("?q=mamie")
+    expect(page.locator("tr[data-key]")).to_have_count(1)
+    row(page, "Mamie").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("status")).to_have_text("The way is closed.")
+    expect(row(page, "Mamie")).to_have_count(0)
+    assert open_there(gateway) == ["198.51.100.77"]
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Taken back.")
+    expect(row(page, "Mamie")).to_have_count(1)
+    assert sorted(open_there(gateway)) == ["198.51.100.77", STRANGER]
+    expect(undo).to_have_count(0)
+    expect(page.get_by_label("Who, what or which address")).to_have_value("mamie")
+    assert same_page(page)
+    expect(page.locator("tr[data-key]")).to_have_count(1)
+
+
+def test_prolonged_and_banned_and_taken_back(gateway: Gateway, see: See) -> None:
+    gateway.stranger.open_link(gateway.add_link("Mamie", ("cloud",), "--for", "1h"))
+    page = see()
+    mamie = row(page, "Mamie")
+    expect(mamie.locator(".left")).to_have_text(re.compile("^59:"))
+    mamie.get_by_role("button", name="Prolong").click()
+    expect(page.get_by_role("status")).to_have_text("The time starts anew.")
+    expect(mamie.locator(".left")).to_have_text(re.compile("^1h 59m"))
+    expect(mamie.get_by_role("button", name="Prolong")).to_be_focused()
+    page.get_by_role("button", name="Undo").click()
+    expect(mamie.locator(".left")).to_have_text(re.compile("^59:"))
+    mamie.get_by_role("button", name="Ban").click()
+    expect(page.get_by_role("status")).to_have_text("The address is banned.")
+    expect(mamie).to_have_count(0)
+    assert not gateway.stranger.reaches(f"{PORTAL}/")
+    page.get_by_role("button", name="Undo").click()
+    expect(mamie).to_have_count(1)
+    assert gateway.stranger.reaches(f"{PORTAL}/")
+    assert gateway.stranger.reaches(CLOUD)
+    assert same_page(page)
+
+
+def test_the_same_without_script(gateway: Gateway, admin: BrowserContext, browser: Browser, see: See) -> None:
+    see()
+    gateway.stranger.open_link(gateway.add_link("Mamie"))
+    gateway.cli("grant", "cloud", "198.51.100.77", "--note", "Jean")
+    context = browser.new_context(
+        ignore_https_errors=True, java_script_enabled=False, storage_state=admin.storage_state()
+    )
+    page = context.new_page()
+    page.goto(f"{PORTAL}/admin?q=mamie")
+    page.get_by_role("row").filter(has_text="Mamie").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("status")).to_have_text("The way is closed.")
+    expect(page.get_by_text("Nothing that is open is like that.")).to_be_visible()
+    assert page.url.startswith(f"{PORTAL}/admin?q=mamie&done=closed")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("status")).to_have_text("Taken back.")
+    expect(page.get_by_role("row").filter(has_text="Mamie")).to_have_count(1)
+    assert page.url.startswith(f"{PORTAL}/admin?q=mamie&done=undone")
+    assert sorted(open_there(gateway)) == ["198.51.100.77", STRANGER]
+    context.close()
+
+
+def test_signed_out_elsewhere_it_says_so(gateway: Gateway, see: See) -> None:
+    page = see()
+    new = "five other words nobody guesses\n"
+    gateway.cli("person", "password", "yves", "--password-stdin", input=new)
+    gateway.cli("grant", "cloud", "198.51.100.99")
+    expect(page.locator("#stale")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("198.51.100.99")).to_have_count(0)
