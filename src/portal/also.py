@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from access.opening import Refused
+from access.opened import Refused
 from portal.door import Door
 from portal.refusals import link_problem
 from portal.site import Site

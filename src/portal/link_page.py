@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
-from access.opening import Opened, Reason, Refused, View
+from access.opened import Opened, Reason, Refused, View
 from portal.caller import Caller
 from portal.client_address import Visitor
 from portal.door import Door, Why

@@ -4,7 +4,7 @@ import json
 
 from aiohttp import web
 
-from access.opening import Refused
+from access.opened import Refused
 from portal.caller import Caller
 from portal.door import Door
 from portal.link_page import link_token

@@ -1,7 +1,7 @@
 """Why a link opened nothing, as an answer; and whom to ask then."""
 
 from access.link import Link
-from access.opening import Reason, Refused
+from access.opened import Reason, Refused
 from portal.problems import Problem
 
 _STATUS = {

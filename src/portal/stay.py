@@ -4,7 +4,7 @@ from aiohttp import web
 
 from access.address import Address, read_address
 from access.moment import moment_text
-from access.opening import Opened, Refused, View
+from access.opened import Opened, Refused, View
 from portal.browsers import FORM_LIFE_S, said
 from portal.caller import Caller
 from portal.door import Door

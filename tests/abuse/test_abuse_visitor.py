@@ -188,7 +188,7 @@ async def test_uses_are_not_multiplied_by_tickets(tmp_path: Path) -> None:
         # Used up: it is still open, and gives no ticket any more
         there.later(1)
         still = await there.browser(HERE).get(path)
-        assert '<form' not in still.text
+        assert "<form" not in still.text
         assert attribute(still.text, "also") is None
 
 

@@ -55,9 +55,9 @@ class MemoryGate:
         renewed = all(one is not None and one[0].holder == holder for one in held)
         for name, seconds in services.items():
             grant = Grant(name, str(address), holder, note, 0, 0, 0)
-            before = self.open.get((name, str(address)))
-            end = max(self.clock() + seconds, before[1] if before else 0)
-            self.open[name, str(address)] = (grant, end)
+            before, end = self.open.get((name, str(address))), self.clock() + seconds
+            if before is None or before[1] < end:  # else it stays as it is, its holder too
+                self.open[name, str(address)] = (grant, end)
         left = self._leave(holder, addresses) if addresses is not None else []
         rows = [g for g in await self._list() if g.address == str(address) and g.service in services]
         return Granted(rows, left, renewed)

@@ -13,7 +13,7 @@ from access_house import SERVICES, House, Live, until
 from access.actor import Actor
 from access.files import NotSaved
 from access.gate import GateRefusal, GateUnavailable
-from access.opening import Opened, Reason, Refused
+from access.opened import Opened, Reason, Refused
 
 HERE = IPv4Address("203.0.113.7")
 THERE = IPv4Address("198.51.100.4")
