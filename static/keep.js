@@ -84,7 +84,8 @@ async function renew() {
       return;
     }
     failures = 0;
-    Object.assign(opened.dataset, { form: now.form, until: now.until, remainingMs: now.remaining_ms, also: now.also ?? "" });
+    const family = now.address.includes(":") ? "IPv6" : "IPv4";
+    Object.assign(opened.dataset, { form: now.form, until: now.until, remainingMs: now.remaining_ms, also: now.also ?? "", family });
     left();
     if (now.how === "still") {
       due = Infinity; // a used-up link starts no time again

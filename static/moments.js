@@ -26,6 +26,8 @@ const countdown = document.getElementById("countdown");
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 let until = opened?.dataset.until;
 let end = Date.now() + Number(opened?.dataset.remainingMs);
+const title = document.querySelector("h1");
+const open = title.textContent;
 let timer;
 
 function unit(number, name) {
@@ -51,9 +53,14 @@ function tick() {
   clearTimeout(timer);
   // Whole seconds, rounded up: it says 0:01 until it is over
   const left = Math.ceil((end - Date.now()) / SECOND) * SECOND;
+  const over = left <= 0;
   countdown.hidden = false;
-  if (left <= 0) {
-    countdown.textContent = countdown.dataset.over;
+  if (title.classList.contains("done") === over) {
+    title.classList.toggle("done", !over);
+    title.textContent = over ? countdown.dataset.over : open;
+  }
+  if (over) {
+    countdown.textContent = countdown.dataset.again;
     return;
   }
   const [before, after] = countdown.dataset.left.split("{}");

@@ -3,13 +3,15 @@
 
 const SHOWN_MS = 1000; // so that people see what happened
 const OTHER_MS = 1500;
-const TRY_MS = 1300;
+const SERVICE_MS = 4000;
+const AGAIN_MS = 1300;
 const TRIES = 3;
 
 const opened = document.getElementById("opened");
 const next = document.getElementById("next");
 const stay = document.getElementById("stay");
 const keep = document.querySelector("#keep input");
+const family = opened?.dataset.family;
 let staying = false;
 
 function pause(ms) {
@@ -41,7 +43,7 @@ async function openOther() {
     // no way there, or too slow a one
   }
   say("both-families", open);
-  say("one-family", !open);
+  say("one-family", !open && opened.dataset.family === family);
   return open;
 }
 
@@ -51,19 +53,20 @@ async function answers(url) {
     return true; // browsers do not let a page try that
   }
   // A redirect to another host breaks this page's policy: it is an answer all the same
-  let elsewhere = false;
-  document.addEventListener("securitypolicyviolation", () => { elsewhere = true; });
-  for (let turn = 0; turn < TRIES && !elsewhere; turn += 1) {
-    const over = pause(TRY_MS);
+  const elsewhere = new Promise((done) => document.addEventListener("securitypolicyviolation", () => done(true)));
+  const signal = within(SERVICE_MS);
+  for (let turn = 0; turn < TRIES && !signal.aborted; turn += 1) {
     try {
-      const how = { method: "HEAD", mode: "no-cors", credentials: "omit", cache: "no-store" };
-      await fetch(url, { ...how, signal: within(TRY_MS) });
+      await fetch(url, { method: "HEAD", mode: "no-cors", credentials: "omit", cache: "no-store", signal });
       return true;
     } catch {
-      await over;
+      // it may be starting
+      if (await Promise.race([elsewhere, pause(signal.aborted ? 0 : AGAIN_MS)])) {
+        return true;
+      }
     }
   }
-  return elsewhere;
+  return false;
 }
 
 function going(on) {

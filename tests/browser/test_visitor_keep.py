@@ -73,7 +73,8 @@ def test_a_countdown_says_how_long_and_when_it_is_over(gateway: Gateway, visit: 
     pass_by(page, 3600 + 58 * 60)
     expect(countdown).to_contain_text("0:5")
     pass_by(page, 120)
-    expect(countdown).to_contain_text("The time is over")
+    expect(page.get_by_role("heading", name="The time is over")).to_be_visible()
+    expect(countdown).to_have_text("Load this page again to open the way again.")
 
 
 def test_countdowns_of_days_in_other_words(gateway: Gateway, visit: Visit) -> None:
@@ -181,7 +182,7 @@ def test_it_stays_on_and_the_service_opens_beside(gateway: Gateway, visit: Visit
     again.goto(url)
     expect(again.get_by_label(KEEP)).to_be_checked()
     again.get_by_label(KEEP).uncheck()
-    expect(again.get_by_text("Kept open")).to_be_hidden()
+    expect(again.get_by_text("Kept open as long")).to_be_hidden()
     other = page.context.new_page()
     other.goto(link(gateway))
     expect(other.get_by_label(KEEP)).not_to_be_checked()
