@@ -58,9 +58,12 @@ function tick() {
   if (title.classList.contains("done") === over) {
     title.classList.toggle("done", !over);
     title.textContent = over ? countdown.dataset.over : open;
+    document.getElementById("next")?.toggleAttribute("hidden", over);
   }
   if (over) {
-    countdown.textContent = countdown.dataset.again;
+    const again = document.createElement("a");
+    Object.assign(again, { className: "button", href: location.pathname, textContent: countdown.dataset.again });
+    countdown.replaceChildren(again);
     return;
   }
   const [before, after] = countdown.dataset.left.split("{}");

@@ -74,7 +74,8 @@ def test_a_countdown_says_how_long_and_when_it_is_over(gateway: Gateway, visit: 
     expect(countdown).to_contain_text("0:5")
     pass_by(page, 120)
     expect(page.get_by_role("heading", name="The time is over")).to_be_visible()
-    expect(countdown).to_have_text("Load this page again to open the way again.")
+    page.get_by_role("link", name="Open the way again").click()
+    expect(page.get_by_role("heading", name="The time has started again")).to_be_visible()
 
 
 def test_countdowns_of_days_in_other_words(gateway: Gateway, visit: Visit) -> None:

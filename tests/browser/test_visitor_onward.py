@@ -95,7 +95,7 @@ def test_a_service_that_does_not_answer_keeps_the_page(gateway: Gateway, visit: 
     page, url = visit(), link(gateway, "--to", "https://home.test:444/")
     page.goto(url)
     expect(page.get_by_text("The service does not answer yet")).to_be_visible(timeout=(LONGEST_S + 4) * 1000)
-    assert "may be reachable" not in remark(page)
+    assert "IPv6 only" not in remark(page)
     expect(page.get_by_role("button", name="Stay here")).to_be_hidden()
     expect(page.get_by_text("You are taken there")).to_be_hidden()
     assert page.url == url
@@ -106,7 +106,7 @@ def test_a_service_of_the_other_family_alone_is_told(gateway: Gateway, visit: Vi
     page, url = visit(), link(gateway, "--to", "https://open6.test/")
     with line.without_ipv6(gateway):
         page.goto(url)
-        expect(page.get_by_text("It may be reachable by IPv6 only")).to_be_visible(timeout=(LONGEST_S + 6) * 1000)
+        expect(page.get_by_text("Or it can be reached by IPv6 only")).to_be_visible(timeout=(LONGEST_S + 6) * 1000)
         assert page.url == url
 
 
