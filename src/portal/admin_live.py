@@ -31,7 +31,9 @@ def add_routes(door: Door, site: Site, hub: Hub) -> None:
     async def close(_app: web.Application) -> None:
         hub.close()
 
+    # aiohttp 3.8 calls the first only for listeners that it made itself, 3.11 the second only once streams have ended.
     door.app.on_shutdown.append(close)
+    door.app.on_cleanup.append(close)
 
 
 class Live:
@@ -58,6 +60,7 @@ class Live:
             # nginx would hold events back
             headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         )
+        response.force_close()
         with self._hub.watching(watcher):
             if seen != self._hub.now:
                 watcher.load_again()
