@@ -9,8 +9,7 @@ from access.link import Link
 from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Form
-from portal.opens import opens_from
-from portal.refusals import owner_name
+from portal.opens import opens_from, owner_name
 from portal.remembered import remembered
 from portal.site import Site
 

@@ -11,10 +11,10 @@ from portal.door import Door, Why
 from portal.form import Fields, Form
 from portal.headers import POLICY, content_policy
 from portal.moments import moment, span
-from portal.opens import Opens
+from portal.opens import Opens, owner_name
 from portal.origins import web_origin
 from portal.problems import Problem
-from portal.refusals import link_problem, owner_name
+from portal.refusals import link_problem
 from portal.remembered import remember
 from portal.site import Site
 from portal.stay import stay_path, stay_token

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from access.gate import Grant
+from access.link import Link
 from access.services import Service
 from portal.moments import Moment, Span, moment, span
 
@@ -15,6 +16,11 @@ class Opens:
     service: Service
     for_: Span
     until: Moment | None
+
+
+def owner_name(link: Link) -> str | None:
+    """Whose the link is, as a sentence says it; None for the house's."""
+    return None if link.owner is None else link.owner[:1].upper() + link.owner[1:]
 
 
 def opens_from(grants: Iterable[Grant], services: Mapping[str, Service], now: float) -> list[Opens]:

@@ -12,8 +12,10 @@ from access.files import NotSaved
 from access.gate import GateRefusal, GateUnavailable
 from access.hashes import Busy
 from access.inputs import BadInput
+from access.link import Link
 from access.state import UnknownLink, UnknownPerson
 from portal.client_address import BadClientAddress
+from portal.opens import owner_name
 from portal.pages import Pages
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,8 @@ _KNOWN = (
 class Problem(Exception):
     """An answer other than what was asked for. `name` is one that templates/problem.html knows.
 
-    `back`: the page to begin anew from. `owner`: whose the link is that it is about, to be asked by name.
+    `back`: the page to begin anew from. `link`: what it is about, for who
+    has its token.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Problem(Exception):
         detail: str = "",
         retry_after_s: int | None = None,
         back: str | None = None,
-        owner: str | None = None,
+        link: Link | None = None,
     ) -> None:
         super().__init__(name)
         self.name = name
@@ -79,7 +82,7 @@ class Problem(Exception):
         self.detail = detail
         self.retry_after_s = retry_after_s
         self.back = back
-        self.owner = owner
+        self.link = link
 
 
 def problem_pages(pages: Pages) -> Middleware:
@@ -97,7 +100,8 @@ def problem_pages(pages: Pages) -> Middleware:
             problem=problem.name,
             detail=problem.detail,
             back=problem.back,
-            owner=problem.owner,
+            link=problem.link,
+            owner=problem.link and owner_name(problem.link),
             minutes=max(1, -(-(problem.retry_after_s or 0) // 60)),
         )
 

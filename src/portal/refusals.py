@@ -1,6 +1,5 @@
-"""Why a link opened nothing, as an answer; and whom to ask then."""
+"""Why a link opened nothing, as an answer."""
 
-from access.link import Link
 from access.opened import Reason, Refused
 from portal.problems import Problem
 
@@ -27,10 +26,5 @@ def link_problem(refused: Refused) -> Problem:
         _STATUS.get(refused.reason, 503),
         detail=refused.detail if refused.reason is Reason.ADDRESS else "",
         retry_after_s=refused.retry_after_s,
-        owner=None if refused.link is None else owner_name(refused.link),
+        link=refused.link,
     )
-
-
-def owner_name(link: Link) -> str | None:
-    """Whose the link is, as a sentence says it; None for the house's."""
-    return None if link.owner is None else link.owner[:1].upper() + link.owner[1:]
