@@ -1,5 +1,6 @@
 """Who knocked at a protected port without a grant, and the button that shuts them out."""
 
+import asyncio
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -47,8 +48,8 @@ class _Blocked:
         wanted = request.query.get("q", "")[:64].strip().lower()
         hours = await day(site)
         blocked = await site.gate.blocked()
-        sources = by_address(blocked)
-        found = [rows for rows in sources if _wanted(wanted, rows)]
+        # In a thread: of sixty thousand it takes a fifth of a second, and visitors must not wait for that.
+        sources, found = await asyncio.to_thread(_found, blocked, wanted)
         shown = [Source.of(rows) for rows in found[:SHOWN]]
         rows = [(source, moment(now - source.last_ms / 1000, now)) for source in shown]
         several = len(sources) > 1 and not wanted
@@ -69,6 +70,12 @@ class _Blocked:
             here=str(caller.visitor.address),
             banned={banned.address for banned in await site.access.bans.list(caller.actor)},
         )
+
+
+def _found(blocked: list[Blocked], wanted: str) -> tuple[list[list[Blocked]], list[list[Blocked]]]:
+    """Everything by address, and of that what is wanted."""
+    sources = by_address(blocked)
+    return sources, [rows for rows in sources if _wanted(wanted, rows)]
 
 
 def _wanted(text: str, rows: Sequence[Blocked]) -> bool:
