@@ -1,20 +1,22 @@
 // Shows moments in the visitor's own time zone instead of the server's, and counts down to the end of what is open.
 
-const language = document.documentElement.lang;
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const whole = new Intl.DateTimeFormat(language, {
-  weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
-});
+const { lang, dataset } = document.documentElement;
+// The page's language as in the visitor's country: some count to twelve, some name the month first
+const language = navigator.languages.find((tag) => tag.split("-")[0] === lang) ?? lang;
+const hours = { hour: "numeric", minute: "2-digit" };
+const date = { weekday: "long", day: "numeric", month: "long", ...hours };
+const [clock, dated, withYear] = [hours, date, { ...date, year: "numeric" }].map((parts) => new Intl.DateTimeFormat(language, parts));
 
 function days(moment) {
   const midnight = (date) => Date.UTC(date.getFullYear(), date.getMonth(), date.getDate());
   return (midnight(moment) - midnight(new Date())) / 86_400_000;
 }
 
-function show(time) {
-  const moment = new Date(time.dateTime);
-  const pattern = [time.dataset.today, time.dataset.tomorrow][days(moment)];
-  time.textContent = pattern ? pattern.replace("{}", clock.format(moment)) : whole.format(moment);
+function show(element) {
+  const moment = new Date(element.dateTime);
+  const pattern = { "-1": dataset.yesterday, 0: dataset.today, 1: dataset.tomorrow }[days(moment)];
+  const whole = moment.getFullYear() === new Date().getFullYear() ? dated : withYear;
+  element.textContent = pattern ? pattern.replace("{}", clock.format(moment)) : whole.format(moment);
 }
 
 document.querySelectorAll("time[datetime]").forEach(show);

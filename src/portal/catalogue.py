@@ -6,6 +6,7 @@ It takes what msgmerge and poedit write: comments, contexts excepted, one plural
 """
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,8 @@ def _take(entry: _Entry, catalogue: Catalogue, place: str) -> None:
         return
     texts = tuple(text for keyword, text in sorted(entry.parts.items()) if keyword.startswith("msgstr"))
     if texts and all(texts) and not entry.fuzzy:
-        catalogue.texts[entry.parts["msgid"]] = texts
+        # The English is in the templates' code already
+        catalogue.texts[sys.intern(entry.parts["msgid"])] = texts
 
 
 def _plural_rule(header: str, place: str) -> Callable[[int], int]:

@@ -8,14 +8,20 @@ _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A moment in the server's zone. `days`: calendar days from now; `weekday` and `month` count from 0."""
+    """A moment in the server's zone. `days`: calendar days from now; `weekday` and `month` count from 0.
+
+    `year` is None where it is this one.
+    """
 
     iso: str
     days: int
     weekday: int
     day: int
     month: int
-    clock: str
+    year: int | None
+    hour: int
+    minute: int
+    zone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,10 @@ def moment(at: float, now: float) -> Moment:
         weekday=there.weekday(),
         day=there.day,
         month=there.month - 1,
-        clock=f"{there:%H:%M %Z}",
+        year=None if there.year == here.year else there.year,
+        hour=there.hour,
+        minute=there.minute,
+        zone=f"{there:%Z}",
     )
 
 

@@ -1,18 +1,19 @@
-"""Pages: templates in each language, compiled once, and the answers made of them."""
+"""Pages: templates, compiled once for all languages, and the answers made of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import jinja2
 from aiohttp import web
-from markupsafe import Markup, escape
 
 from portal.assets import Assets
 from portal.catalogue import Catalogue, read_catalogue
 from portal.cookies import Cookie
-from portal.form import Wrong
 from portal.headers import NO_STORE
 from portal.language import COOKIE, DEFAULT, choose
+from portal.phrases import phrases
 
 _YEAR_S = 365 * 86400
 # The macros that every page has, by file; a file may use those of the ones before it.
@@ -36,8 +37,8 @@ _VARY = "Accept-Language, Cookie"
 class Pages:
     """Renders the templates below `root` (the tree that holds templates/, static/ and locale/).
 
-    One environment a language, so that nothing is looked up per request but the texts. Raises OSError,
-    BadCatalogue and jinja2.TemplateError at start, not later.
+    Each language has an environment of its own, so that nothing is looked up per request but the texts; what is
+    compiled they share. Raises OSError, BadCatalogue and jinja2.TemplateError at start, not later.
     """
 
     def __init__(self, root: Path, *, secure: bool) -> None:
@@ -49,8 +50,13 @@ class Pages:
         }
         # The languages' own names: a catalogue translates "English" as its own, such as "Français".
         names = [(code, catalogue.gettext("English")) for code, catalogue in catalogues.items()]
+        loader = _CompiledOnce(root / "templates")
         self._templates = {
-            code: _templates(root / "templates", code, catalogue, names, self.assets)
+            code: _templates(
+                loader,
+                # Plain functions: jinja2's own i18n extension takes two more calls for each text, a third of a page's time.
+                {**phrases(catalogue), "language": code, "languages": names, "asset": self.assets.path},
+            )
             for code, catalogue in catalogues.items()
         }
 
@@ -109,38 +115,34 @@ class Pages:
         return self._templates[language][name].render(shown)
 
 
-def _words(catalogue: Catalogue) -> dict[str, Callable[..., str]]:
-    """`_` and `ngettext` as templates call them; what is filled in is escaped."""
+class _CompiledOnce(jinja2.FileSystemLoader):
+    """Templates for environments that differ in their globals alone: compiling one takes ten times what the rest does."""
 
-    def gettext(message: str, **values: object) -> Markup:
-        text = catalogue.gettext(message)
-        return Markup(text % {name: escape(value) for name, value in values.items()} if values else text)  # noqa: S704 - our own text
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._compiled: dict[str, CodeType] = {}
 
-    def ngettext(singular: str, plural: str, num: int) -> Markup:
-        return Markup(catalogue.ngettext(singular, plural, num) % {"num": num})  # noqa: S704 - our own text
-
-    def say(wrong: Wrong) -> str:
-        """What is wrong with a field, as a sentence below it."""
-        template = catalogue.gettext(wrong.template)
-        text = template % wrong.values if wrong.values else template
-        return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
-
-    return {"_": gettext, "ngettext": ngettext, "say": say}
+    def load(
+        self, environment: jinja2.Environment, name: str, globals: Any = None  # noqa: A002, ANN401 - jinja2's
+    ) -> jinja2.Template:
+        """The template `name` in `environment`. Raises jinja2.TemplateError, OSError."""
+        if name not in self._compiled:
+            source, file, _ = self.get_source(environment, name)
+            self._compiled[name] = environment.compile(source, name, file)
+        return environment.template_class.from_code(environment, self._compiled[name], globals)
 
 
-def _templates(
-    folder: Path, code: str, catalogue: Catalogue, names: list[tuple[str, str]], assets: Assets
-) -> dict[str, jinja2.Template]:
+def _templates(loader: _CompiledOnce, words: Mapping[str, object]) -> dict[str, jinja2.Template]:
+    """All of them, with `words` and the macros as globals."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=loader,
         autoescape=True,
         auto_reload=False,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Plain functions: jinja2's own i18n extension takes two more calls for each text, a third of a page's time.
-    environment.globals.update(_words(catalogue), language=code, languages=names, asset=assets.path)
+    environment.globals.update(words)
     # Taken out of their file once; an import in each template would do so with each page.
     for file, names_in_it in _MACROS.items():
         macros = environment.get_template(file).module

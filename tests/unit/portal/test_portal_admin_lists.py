@@ -346,7 +346,7 @@ async def test_who_knocked_the_last_first_and_banned_with_a_tap(tmp_path: Path) 
         page = await yves.get("/admin/blocked")
         found = rows(page.text)
         assert [row.split()[0] for row in found] == ["198.51.100.9", "192.0.2.31", "192.0.2.66", "127.0.0.1"]
-        assert found[0].startswith("198.51.100.9 tcp/443, tcp/22 40003 ")
+        assert found[0].startswith("198.51.100.9 tcp/443, tcp/22 40,003 ")
         assert "tcp/6 and 4 more 20 " in found[1]
         assert found[2].endswith("banned")
         assert "you" in found[3]
@@ -520,7 +520,7 @@ async def test_ten_thousand_rows(tmp_path: Path) -> None:
             page = (await yves.get(path)).text
             shown = 200 if path == "/admin/blocked" else 100
             assert len(rows(page)) == shown
-            assert ("There are 9800 more" if shown == 200 else "Page 1 of 100") in page
+            assert ("There are 9,800 more" if shown == 200 else "Page 1 of 100") in page
             assert len(page) < 400_000
             found = rows((await yves.get(f"{path}?q=198.18.39.15")).text)
             assert len(found) == 1

@@ -70,8 +70,8 @@ async def test_languages(tmp_path: Path) -> None:
             ("fr", "fr"),
             ("fr-CA, en;q=0.5", "fr"),
             ("en, fr;q=0.9", "en"),
-            ("de, fr;q=0.3, en;q=0.2", "fr"),
-            ("de", "en"),
+            ("nl, fr;q=0.3, en;q=0.2", "fr"),
+            ("nl", "en"),
             ("", "en"),
             ("fr;q=0", "en"),
             ("*", "en"),
@@ -79,11 +79,11 @@ async def test_languages(tmp_path: Path) -> None:
             ("x," * 3000, "en"),
         ):
             answer = await h.get(path, Accept_Language=accepted)
-            assert f'<html lang="{language}">' in answer.text, accepted
+            assert f'<html lang="{language}"' in answer.text, accepted
             assert answer.header("Content-Language") == language
             assert answer.header("Vary") == "Accept-Language, Cookie"
         switched = await h.get(path + "?lang=fr", Accept_Language="en")
-        assert '<html lang="fr">' in switched.text
+        assert '<html lang="fr"' in switched.text
         kept = [value for key, value in switched.headers if key == "Set-Cookie" and "lang" in value]
         assert kept == ["__Host-safeip-lang=fr; Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax; Secure"]
         kept = await h.get("/nowhere", Cookie="a=b; __Host-safeip-lang=fr", Accept_Language="en")
