@@ -81,7 +81,17 @@ class WirePeer:
             renewed = renewed and key in self.grants
             self.grants[key] = grant
             made.append(grant)
-        return [{"ok": {"grants": made, "left": [], "renewed": renewed}}]
+        return [{"ok": {"grants": made, "left": self.leave(request), "renewed": renewed}}]
+
+    def leave(self, request: dict[str, Any]) -> list[str]:
+        """The holder's oldest addresses of the family, so that as many stay as may."""
+        six = ":" in request["address"]
+        held = [key[1] for key in self.grants if key[2] == request["holder"] and (":" in key[1]) == six]
+        others = [address for address in dict.fromkeys(held) if address != request["address"]]
+        most = request["addresses"]
+        left = others[: len(others) + 1 - most] if most is not None and len(others) >= most else []
+        self.grants = {key: grant for key, grant in self.grants.items() if key[2] != request["holder"] or key[1] not in left}
+        return left
 
     def chosen(self, request: dict[str, Any]) -> list[tuple[str, str, str]]:
         wanted = (request["service"], request["address"], request["holder"])

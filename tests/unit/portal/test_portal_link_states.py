@@ -1,16 +1,19 @@
 """Each state of a link is a page that tells what to do next."""
 
 import errno
+import re
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from portal_house import HERE, SERVICES, House, house, in_loop
+from portal_house import HERE, SERVICES, Answer, House, house, in_loop
 
 from access.actor import Actor
 from access.files import NotSaved
+from portal.origins import web_origin
 
 
 async def _both(h: House, path: str) -> list[Any]:
@@ -185,8 +188,6 @@ async def test_a_trusted_visitor_has_nothing_to_open(tmp_path: Path) -> None:
     async with house(tmp_path, trusted_proxies=(), client_ip_header="X-Real-IP") as h:
         assert (await h.get(await h.link())).text.count("Always open from here") == 0
     (tmp_path / "2").mkdir()
-    from ipaddress import ip_network
-
     async with house(tmp_path / "2", trusted_proxies=(ip_network("127.0.0.1/32"),)) as h:
         path = await h.link()
         inside = {"X_Forwarded_For": "10.9.0.5"}
@@ -222,3 +223,141 @@ async def test_a_service_that_left_the_configuration(tmp_path: Path) -> None:
         for answer in await _both(h, path):
             assert answer.status == 410
             assert "opens nothing any more" in answer.text
+
+
+BEHIND_A_PROXY = {"trusted_proxies": (ip_network("127.0.0.1/32"),), "url_ipv6": "https://open6.example.org"}
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def _data(page: Answer) -> dict[str, str]:
+    """What the section that tells of an open link gives to its scripts."""
+    section = re.findall(r'<section id="opened"([^>]*)>', page.text)
+    assert len(section) == 1
+    return dict(re.findall(r'data-([a-z-]+)="([^"]*)"', section[0]))
+
+
+@in_loop
+async def test_what_an_opening_did_is_said_and_told_to_the_scripts(tmp_path: Path) -> None:
+    async with house(tmp_path, **BEHIND_A_PROXY) as h:
+        path = await h.link("Mamie", addresses=1)
+        opened = await h.open(path, X_Forwarded_For="203.0.113.7")
+        assert '<h1 class="done">The way is open</h1>' in opened.text
+        told = _data(opened)
+        assert told["remaining-ms"] == "43200000"
+        assert MOMENT.fullmatch(told["until"])
+        assert (told["family"], told["link"]) == ("IPv4", path[3:9])
+        assert 'id="next" href="https://cloud.example.org/"' in opened.text
+        assert told["also"].startswith("https://open6.example.org/also/")
+        assert told["stay"] == f"{path}/stay"
+        assert "Only IPv4 was opened: no IPv6 here." in opened.text
+        assert 'id="open"' not in opened.text, "it would open again by itself"
+
+        renewed = await h.open(path, X_Forwarded_For="203.0.113.7")
+        assert "The time has started again" in renewed.text
+        moved = await h.open(path, X_Forwarded_For="203.0.113.8")
+        assert "The way has moved with you" in moved.text
+        assert "Closed now: 203.0.113.7. This link is open from 1 address at a time." in moved.text
+
+        seen = await h.get(path, X_Forwarded_For="203.0.113.8")
+        assert "The way is still open" in seen.text
+        assert not {"also", "form"} & set(_data(seen))
+        assert 'id="open" data-auto' in seen.text
+        by_six = await h.open(await h.link("Jean"), X_Forwarded_For="2001:db8::1")
+        assert "also" not in _data(by_six), "there is no name for IPv4 alone"
+        assert "Only IPv6 was opened" in by_six.text
+        assert "Everyone on the same line" in by_six.text
+
+
+@in_loop
+async def test_a_used_up_link_is_still_open_and_starts_no_time_again(tmp_path: Path) -> None:
+    async with house(tmp_path, **BEHIND_A_PROXY) as h:
+        path = await h.link("Mamie", uses=1)
+        page = await h.get(path, X_Forwarded_For="203.0.113.7")
+        body = f"form={page.form_token}".encode()
+        for how in ("The way is open", "The way is still open"):
+            answer = await h.post(path, body, Cookie=page.cookie, X_Forwarded_For="203.0.113.7")
+            assert how in answer.text
+        assert "used up, so the time does not start again. Ask the person who gave you the link" in answer.text
+        assert "also" not in _data(answer)
+
+
+@in_loop
+async def test_moving_on_without_script_is_for_those_without_script(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        opened = await h.open(path := await h.link())
+        refresh = '<noscript><meta http-equiv="refresh" content="2; url=https://cloud.example.org/"></noscript>'
+        assert opened.text.count(refresh) == opened.text.count("http-equiv") == 1
+        assert "http-equiv" not in (await h.get(path)).text
+
+
+@in_loop
+async def test_whose_link_it_is_and_who_to_ask(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = Actor("person:yves", admin=False, address=HERE, person=await h.person("yves", may_link=True))
+        links = h.site.access.links
+        link = await links.add(yves, "Mamie", ["cloud"], uses=2, pin="4711")
+        path = f"/l/{links.token(link)}"
+        for page in (await h.get(path), await h.open(path, "1111"), await h.open(path, "4711")):
+            assert "For Mamie, from Yves" in page.text
+        assert "tell Yves" in page.text
+        h.peer.grants.clear()
+        await h.open(path, "4711")
+        h.peer.grants.clear()
+        used_up = await h.get(path)
+        assert "Ask Yves for a new one." in used_up.text
+        assert "For Mamie, from Yves" in used_up.text
+        await links.pause(yves, link.id)
+        assert "Ask Yves." in (await h.get(path)).text
+        for other in (path[:-1], "/l/none"):
+            assert "Yves" not in (await h.get(other)).text
+        await links.remove(yves, link.id)
+        assert "Yves" not in (await h.get(path)).text
+        houses = await h.link()
+        await links.pause(Actor.CLI, houses[3:9])
+        assert "Ask the person who gave you the link." in (await h.get(houses)).text
+
+
+@in_loop
+async def test_a_banned_visitor_of_a_link_reads_when_to_come_back(tmp_path: Path) -> None:
+    async with house(tmp_path, **BEHIND_A_PROXY) as h:
+        path = await h.link()
+        h.site.access.guard.shut_out(ip_address("203.0.113.66"), 1800)
+        answer = await h.get(path, X_Forwarded_For="203.0.113.66")
+        assert (answer.status, answer.header("Retry-After")) == (429, "1800")
+        assert "Your address is shut out" in answer.text
+        assert "Wait 30 minutes" in answer.text
+        assert "<form" not in answer.text
+        assert (await h.get(path, X_Forwarded_For="203.0.113.67")).status == 200
+
+
+@in_loop
+async def test_a_links_pages_may_reach_what_their_scripts_ask_and_no_other_page_may(tmp_path: Path) -> None:
+    async with house(
+        tmp_path, url_ipv4="https://open4.example.org:443", url_ipv6="https://open6.example.org:8443"
+    ) as h:
+        path = await h.link(to="http://Films.example.org:8096/start?x=;script-src")
+        ours = "'self' https://open4.example.org https://open6.example.org:8443"
+
+        def connects(answer: Answer) -> str:
+            (found,) = re.findall(r"connect-src ([^;]*);", answer.header("Content-Security-Policy"))
+            return str(found)
+
+        for page in (await h.get(path), await h.open(path), await h.get(path)):
+            assert connects(page) == f"{ours} http://films.example.org:8096"
+        for where in ("/", "/sign-in", "/l/none", "/healthz", f"{path}/app.webmanifest", "/nowhere"):
+            assert connects(await h.get(where)) == "'self'"
+        for odd in ("https://a;sandbox/", "https://*/", "https://a,b/", "https://[::1/"):
+            assert web_origin(odd) is None
+        page = await h.get(await h.link(to="https://a;sandbox/"))
+        assert "sandbox" not in page.header("Content-Security-Policy")
+
+
+@in_loop
+async def test_a_page_leads_to_the_home_screen(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        path = await h.link()
+        for page in (await h.get(path), await h.open(path)):
+            assert f'<link rel="manifest" href="{path}/app.webmanifest">' in page.text
+            icon = re.findall(r'rel="apple-touch-icon" href="([^"]+)"', page.text)[0]
+            assert (await h.get(icon)).header("Content-Type") == "image/png"
+        assert "manifest" not in (await h.get("/")).text
