@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Network
 from access.actor import Actor, NotAllowed
 from access.address import Address
 from access.codes import totp_uri
-from access.enrolment import anew, new_recovery, new_step
+from access.enrolment import anew, new_era, new_recovery, new_step
 from access.guard import Guard
 from access.hashes import Hashes
 from access.history import History
@@ -69,11 +69,12 @@ class Credentials:
         _cli_alone(by)
         self._get(name)
         hashed = await self._hashes.hash(await check_password(password, name, host=self._host))
+        era = new_era()
         return await self._change(
             by,
             name,
             "password-changed",
-            lambda current: replace(anew(current), password=hashed, invitation=None),
+            lambda current: replace(anew(current, era), password=hashed, invitation=None),
         )
 
     async def change_password(
@@ -84,11 +85,12 @@ class Credentials:
         clean = await check_password(new, name, field="new", host=self._host)
         proven = await self._prove(by, name, current, code, trusted=trusted)
         hashed = await self._hashes.hash(clean, urgent=True)
+        era = new_era()
         return await self._change(
             by,
             name,
             "password-changed",
-            lambda person: replace(anew(_same(person, proven)), password=hashed, invitation=None),
+            lambda person: replace(anew(_same(person, proven), era), password=hashed, invitation=None),
         )
 
     def new_totp(self, by: Actor, name: str, seed: str | None = None) -> TotpOffer:
@@ -127,11 +129,12 @@ class Credentials:
         step = new_step(self._key, name, seed, code, self._clock())
         proven = await self._prove(by, name, password or "", proof, trusted=trusted)
         codes, hashed = await new_recovery(self._hashes)
+        era = new_era()
         person = await self._change(
             by,
             name,
             "totp-on",
-            lambda current: replace(anew(_same(current, proven)), totp=seed, totp_step=step, recovery=hashed),
+            lambda current: replace(anew(_same(current, proven), era), totp=seed, totp_step=step, recovery=hashed),
         )
         return person, codes
 
@@ -151,11 +154,12 @@ class Credentials:
                 "code", "stays on: an admin signs in with TOTP; set up another authenticator instead"
             )
         proven = await self._prove(by, name, password or "", code or "", trusted=trusted)
+        era = new_era()
         return await self._change(
             by,
             name,
             "totp-off",
-            lambda current: replace(anew(_same(current, proven)), totp=None, totp_step=0, recovery=()),
+            lambda current: replace(anew(_same(current, proven), era), totp=None, totp_step=0, recovery=()),
         )
 
     async def new_recovery_codes(

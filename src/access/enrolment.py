@@ -32,6 +32,11 @@ async def new_recovery(hashes: Hashes) -> tuple[tuple[str, ...], tuple[str, ...]
     return codes, tuple(hashed)
 
 
-def anew(person: Person) -> Person:
+def new_era() -> str:
+    """Of one change. An edit of the state may run twice (Store.commit), so it is drawn before."""
+    return secrets.token_hex(8)
+
+
+def anew(person: Person, era: str) -> Person:
     """The person in a new era: every session is over."""
-    return replace(person, era=secrets.token_hex(8))
+    return replace(person, era=era)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from access.address import Address
 from access.codes import totp_uri
-from access.enrolment import anew, new_recovery, new_step
+from access.enrolment import anew, new_era, new_recovery, new_step
 from access.finish import finish
 from access.guard import Guard, Throttled
 from access.hashes import Hashes
@@ -99,14 +99,14 @@ class Invitations:
             attempt.right()
         hashed = await self._hashes.hash(clean, urgent=True)
         codes, hashed_codes = await new_recovery(self._hashes)
-        digest = _digest(token)
+        digest, era = _digest(token), new_era()
 
         def use(current: Person) -> Person:
             invitation = current.invitation
             if invitation is None or invitation.digest != digest:
                 raise InvitationGone
             return replace(
-                anew(current),
+                anew(current, era),
                 password=hashed,
                 totp=seed,
                 totp_step=step,

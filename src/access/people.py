@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from access.actor import Actor, NotAllowed
 from access.address import Address
+from access.enrolment import anew, new_era
 from access.finish import finish
 from access.gate import Gate
 from access.guard import Guard, Throttled
@@ -98,7 +99,7 @@ class People:
             created_at=int(self._clock()),
             services=self._check_services(services),
             may_link=may_link,
-            era=_new_era(),
+            era=new_era(),
         )
         if password is not None:
             text = await check_password(password, clean, host=self._host)
@@ -126,7 +127,7 @@ class People:
     ) -> Person:
         """Change what is given. Another role ends their sessions; what they and their links lose is closed."""
         by.need_admin()
-        clean = None if services is None else self._check_services(services)
+        clean, era = None if services is None else self._check_services(services), new_era()
 
         def edit(tables: Tables) -> tuple[Person, Person]:
             person = self._known(tables, name)
@@ -138,7 +139,7 @@ class People:
             )
             if changed.role != person.role:
                 self._keep_an_admin(tables, person, "role")
-                changed = replace(changed, era=_new_era())
+                changed = anew(changed, era)
             tables.people[name] = changed
             return person, changed
 
@@ -192,7 +193,7 @@ class People:
             created_at=int(self._clock()),
             password=await self._hashes.hash(text),
             asked=words,
-            era=_new_era(),
+            era=new_era(),
         )
 
         def edit(tables: Tables) -> str | None:
@@ -218,10 +219,10 @@ class People:
     ) -> Person:
         """Let somebody who asks sign in, as a member who may open `services`."""
         by.need_admin()
-        clean = self._check_services(services)
+        clean, era = self._check_services(services), new_era()
 
         def approved(person: Person) -> Person:
-            return replace(person, asked=None, services=clean, may_link=may_link, era=_new_era())
+            return replace(anew(person, era), asked=None, services=clean, may_link=may_link)
 
         return await self._settle(by, name, "person-approved", approved)
 
@@ -253,9 +254,10 @@ class People:
         """End all sessions of a person: one's own, as an admin anybody's."""
         if not (by.admin or by.name == name):
             raise NotAllowed(f"{by.holder} is not {name}")
+        era = new_era()
 
         def edit(tables: Tables) -> Person:
-            tables.people[name] = person = replace(tables.person(name), era=_new_era())
+            tables.people[name] = person = anew(tables.person(name), era)
             return person
 
         person = await self._commit(by, edit)
@@ -323,7 +325,3 @@ class People:
 def _without(before: Iterable[Service], after: Iterable[Service]) -> list[str]:
     left = {service.name for service in after}
     return [service.name for service in before if service.name not in left]
-
-
-def _new_era() -> str:
-    return secrets.token_hex(8)
