@@ -12,7 +12,7 @@ from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
 from portal.me import check_own, durations, usual
-from portal.moments import moment, span
+from portal.moments import Moment, moment, span
 from portal.problems import Problem
 from portal.qr import qr_code
 from portal.site import Site
@@ -96,7 +96,7 @@ class _Pages:
             services=self._named(link),
             for_=None if link.duration_s is None else span(link.duration_s),
             ends=None if link.expires_at is None else moment(link.expires_at, now),
-            used_at=None if link.last_used_at is None else moment(link.last_used_at, now),
+            used_at=self._used(link, now),
             uses_left=None if link.uses is None else link.uses - link.used,
         )
 
@@ -138,6 +138,9 @@ class _Pages:
         services = self._site.settings.services
         return [services[name].title for name in link.services if name in services]
 
+    def _used(self, link: Link, now: float) -> Moment | None:
+        return None if link.last_used_at is None else moment(link.last_used_at, now)
+
     def _text(self, link: Link) -> str:
         """What a search looks at."""
         return "\n".join((link.label, link.owner or "", *self._named(link)))
@@ -159,7 +162,7 @@ class _Pages:
             layout=self._layout,
             base=self.base,
             form=form,
-            links=[(link, link.state(now), self._named(link)) for link in shown],
+            links=[(link, link.state(now), self._named(link), self._used(link, now)) for link in shown],
             more=len(found) - len(shown),
             wanted=wanted,
             wanted_state=wanted_state,
