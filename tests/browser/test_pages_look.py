@@ -1,5 +1,6 @@
 """What the eye and the hand meet: paper for the fridge, the share sheet, the picture's words, colours that are forced."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -161,3 +162,16 @@ def test_forced_colours_keep_edges_and_bars(gateway: Gateway, page: Page) -> Non
     assert style(page, ".knocks rect", "fill") == style(page, "h1", "color")
     page.goto(f"{PORTAL}/me")
     assert style(page, "main button", "borderTopStyle") == "solid"
+
+
+def test_what_knocked_is_known_after_a_restart(gateway: Gateway) -> None:
+    def counted() -> int:
+        gateway.stop()
+        return sum(json.loads((gateway.state / "knocks.json").read_text())["hours"].values())
+
+    gateway.stranger.reaches("http://home.test/", timeout=0.2)
+    known = counted()
+    assert known >= 1
+    gateway.start()
+    assert counted() >= known
+    gateway.start()
