@@ -4,7 +4,7 @@ const { lang, dataset } = document.documentElement;
 // The page's language as in the visitor's country: some count to twelve, some name the month first
 const language = navigator.languages.find((tag) => tag.split("-")[0] === lang) ?? lang;
 const hours = { hour: "numeric", minute: "2-digit" };
-const date = { weekday: "long", day: "numeric", month: "long", ...hours };
+const date = { weekday: "long", day: "numeric", month: "long" };
 const [clock, dated, withYear] = [hours, date, { ...date, year: "numeric" }].map((parts) => new Intl.DateTimeFormat(language, parts));
 
 function days(moment) {
@@ -14,9 +14,9 @@ function days(moment) {
 
 function show(element) {
   const moment = new Date(element.dateTime);
-  const pattern = { "-1": dataset.yesterday, 0: dataset.today, 1: dataset.tomorrow }[days(moment)];
+  const pattern = { "-1": dataset.yesterday, 0: dataset.today, 1: dataset.tomorrow }[days(moment)] ?? dataset.date;
   const whole = moment.getFullYear() === new Date().getFullYear() ? dated : withYear;
-  element.textContent = pattern ? pattern.replace("{}", clock.format(moment)) : whole.format(moment);
+  element.textContent = pattern.replace("{date}", whole.format(moment)).replace("{}", clock.format(moment));
 }
 
 document.querySelectorAll("time[datetime]").forEach(show);
