@@ -5,7 +5,6 @@ from typing import Literal
 
 from access.actor import Actor
 from access.start import Access
-from access.state import UnknownLink, UnknownPerson
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,30 +22,25 @@ class Holders:
 
     def __init__(self, access: Access, by: Actor) -> None:
         by.need_admin()
-        self._access = access
-        self._by = by
+        self._state = access.state
+        self._known: dict[tuple[str, str], Holder] = {}
 
     def holder(self, text: str, note: str = "") -> Holder:
         """Takes any text. `note`: what a link was called that is gone by now."""
+        holder = self._known.get((text, note))
+        if holder is None:
+            holder = self._known[text, note] = self._find(text, note)
+        return holder
+
+    def _find(self, text: str, note: str) -> Holder:
         kind, _, name = text.partition(":")
         if kind == "link":
-            return self._link(name, note)
+            link = self._state.links.get(name)
+            if link is None:
+                return Holder("link", note or name)
+            return Holder("link", link.label, f"/admin/links/{link.id}", link.owner)
         if kind == "person":
-            return self._person(name)
+            return Holder("person", name, f"/admin/people/{name}" if name in self._state.people else None)
         if text == "cli":
             return Holder("cli", text)
         return Holder("safeip" if text == "safeip" else "other", text)
-
-    def _link(self, link_id: str, note: str) -> Holder:
-        try:
-            link = self._access.links.get(self._by, link_id)
-        except UnknownLink:
-            return Holder("link", note or link_id)
-        return Holder("link", link.label, f"/admin/links/{link.id}", link.owner)
-
-    def _person(self, name: str) -> Holder:
-        try:
-            self._access.people.get(self._by, name)
-        except UnknownPerson:
-            return Holder("person", name)
-        return Holder("person", name, f"/admin/people/{name}")

@@ -72,9 +72,9 @@ class Hub:
         return self._closed or len(there) >= MOST or mine >= MOST_OF_ONE
 
     def look(self, grants: list[Grant]) -> None:
-        """A page lists all there is: a look at the counters that costs nothing more."""
-        self.traffic.look_at_all(grants, self._site.clock())
+        """A page lists all there is. Where nobody watches this is a look at the counters, too."""
         if not self._watchers:
+            self.traffic.look_at_all(grants, self._site.clock())
             self._forget_later()
 
     @contextmanager

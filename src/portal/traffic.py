@@ -19,13 +19,8 @@ class Seen:
     sharp: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    holder: str
-    ends: float
-    packets: int
-    looked: float
-    seen: Seen | None
+# Of ten thousand: holder, end, packets, when looked at, and what is known of the last packet.
+_Known = tuple[str, float, int, float, Seen | None]
 
 
 class Traffic:
@@ -33,46 +28,48 @@ class Traffic:
 
     def __init__(self) -> None:
         self._known: dict[Key, _Known] = {}
+        self._looked = False
 
     def of(self, grant: Grant) -> Seen | None:
         """None: no packet since the grant was opened or renewed, or not looked at yet."""
         known = self._known.get(key(grant))
-        return None if known is None else known.seen
+        return None if known is None else known[4]
 
     def look(self, grants: Iterable[Grant], now: float) -> set[Key]:
         """Look at some; gives back those of which packets were counted since the last look."""
         counted: set[Key] = set()
         for grant in grants:
-            known, place = self._known.get(key(grant)), key(grant)
-            self._known[place] = _Known(
-                grant.holder,
-                now + grant.remaining_ms / 1000,
-                grant.packets,
-                now,
-                _seen(grant, known, now),
-            )
-            if known is not None and known.packets != grant.packets:
+            place = key(grant)
+            known = self._known.get(place)
+            self._known[place] = _look(grant, known, now)
+            if known is not None and known[2] != grant.packets:
                 counted.add(place)
         return counted
 
     def look_at_all(self, grants: Iterable[Grant], now: float) -> tuple[set[Key], set[str]]:
-        """Look at all there are. Gives back what `look` does, and the addresses where something else changed."""
+        """Look at all there are. Gives back what `look` does, and the addresses where something else changed.
+
+        The first look tells of no change.
+        """
         before, self._known = self._known, {}
-        counted, changed = set(), set()
+        counted: set[Key] = set()
+        changed: set[str] = set()
         for grant in grants:
-            place = key(grant)
-            known, ends = before.get(place), now + grant.remaining_ms / 1000
-            self._known[place] = _Known(grant.holder, ends, grant.packets, now, _seen(grant, known, now))
-            if known is None or known.holder != grant.holder or abs(known.ends - ends) > _SAME_S:
+            place = (grant.service, grant.address)
+            known = before.pop(place, None)
+            self._known[place] = seen = _look(grant, known, now)
+            if known is None or known[0] != seen[0] or abs(known[1] - seen[1]) > _SAME_S:
                 changed.add(grant.address)
-            elif known.packets != grant.packets:
+            elif known[2] != grant.packets:
                 counted.add(place)
-        changed.update(address for service, address in before.keys() - self._known.keys())
-        return counted, changed
+        changed.update(address for _service, address in before)
+        first, self._looked = not self._looked, True
+        return counted, set() if first else changed
 
     def forget(self) -> None:
         """Know nothing any more."""
         self._known = {}
+        self._looked = False
 
 
 def key(grant: Grant) -> Key:
@@ -80,9 +77,10 @@ def key(grant: Grant) -> Key:
     return grant.service, grant.address
 
 
-def _seen(grant: Grant, known: _Known | None, now: float) -> Seen | None:
+def _look(grant: Grant, known: _Known | None, now: float) -> _Known:
+    seen = None if known is None else known[4]
     if not grant.packets:
-        return None
-    if known is None or grant.packets != known.packets:
-        return Seen(now, sharp=known is not None and now - known.looked < SHARP_S)
-    return known.seen or Seen(now, sharp=False)
+        seen = None
+    elif known is None or grant.packets != known[2]:
+        seen = Seen(now, sharp=known is not None and now - known[3] < SHARP_S)
+    return grant.holder, now + grant.remaining_ms / 1000, grant.packets, now, seen
