@@ -2,9 +2,10 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lab.gateway import Gateway
+from lab.process import wait_for
 
 ELSEWHERE4, ELSEWHERE6 = "192.0.2.77", "2001:db8:3::77"
 _HOP4, _HOP6, _ELSEWHERE_HOP6 = "192.0.2.1", "2001:db8:1::1", "2001:db8:3::1"
@@ -39,25 +40,31 @@ def without_ipv6(gateway: Gateway) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def elsewhere(gateway: Gateway) -> Iterator[None]:
+def elsewhere(gateway: Gateway, noticed: Callable[[], bool]) -> Iterator[None]:
     """The visitor comes from ELSEWHERE4 and ELSEWHERE6 for a `with` block, as a phone that leaves its Wi-Fi.
 
-    The link goes down, so that every connection is lost, and comes up with other addresses; so again at the end.
+    The line is down until `noticed`, so that every connection is lost, and comes up with other addresses; so again at
+    the end. Browsers overlook what takes less than a tenth of a second.
     """
     visitor = gateway.visitor
     gateway.internet.configure(f"addr add {_ELSEWHERE_HOP6}/64 dev visitor nodad")
+    _leave(gateway, noticed)
     _join(gateway, ELSEWHERE4, ELSEWHERE6, _ELSEWHERE_HOP6)
     try:
         yield
     finally:
+        _leave(gateway, noticed)
         _join(gateway, visitor.ipv4, visitor.ipv6, _HOP6)
         gateway.internet.configure(f"addr del {_ELSEWHERE_HOP6}/64 dev visitor")
 
 
+def _leave(gateway: Gateway, noticed: Callable[[], bool]) -> None:
+    gateway.visitor.namespace.configure("link set eth0 down", "addr flush dev eth0")
+    wait_for("the browser sees that it is offline", noticed)
+
+
 def _join(gateway: Gateway, ipv4: str, ipv6: str, hop6: str) -> None:
     gateway.visitor.namespace.configure(
-        "link set eth0 down",
-        "addr flush dev eth0",
         f"addr add {ipv4}/25 dev eth0",
         "link set eth0 up",
         f"addr add {ipv6}/64 dev eth0 nodad",

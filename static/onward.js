@@ -38,13 +38,26 @@ async function openOther() {
   }
   let open = false;
   try {
-    open = (await fetch(url, { method: "POST", credentials: "omit", signal: within(OTHER_MS) })).ok;
+    const answer = await fetch(url, { method: "POST", credentials: "omit", signal: within(OTHER_MS) });
+    open = answer.ok;
+    await answer.text(); // the connection is free then
   } catch {
     // no way there, or too slow a one
   }
   say("both-families", open);
   say("one-family", !open && opened.dataset.family === family);
   return open;
+}
+
+// In another network one family comes up after the other
+async function openOtherAgain() {
+  const url = opened.dataset.also;
+  for (const wait of [0, 3000, 9000, 27_000]) {
+    await pause(wait);
+    if (opened.dataset.also !== url || await openOther()) {
+      return;
+    }
+  }
 }
 
 // Whether anything answers at `url`, whatever it says.
@@ -109,7 +122,7 @@ async function onward() {
 if (opened) {
   // Loading again, or coming back, asks for the link's page instead of sending its form a second time
   history.replaceState(null, "", location.href);
-  opened.addEventListener("renewed", openOther);
+  opened.addEventListener("renewed", openOtherAgain);
   if (next) {
     stay.addEventListener("click", stop);
     keep?.addEventListener("change", newTab);

@@ -211,10 +211,10 @@ def test_the_keyboard_reaches_everything(gateway: Gateway, visit: Visit) -> None
     page = visit(HIDDEN)
     page.goto(link(gateway, "--pin", "4711"))
     reached = []
-    for _ in range(3):
+    for _ in range(4):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("() => document.activeElement.textContent.trim() || document.activeElement.id")
         )
         assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid", reached
-    assert reached == ["pin", "Open", "Français"]
+    assert reached == ["pin", "Open", "SafeIP", "Français"]

@@ -7,6 +7,7 @@ origin asks for the prerender and later goes there, and what arrives at the port
 import asyncio
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -50,7 +51,7 @@ class Launcher:
         async def look(request: web.Request, response: web.StreamResponse) -> None:
             if request.path == "/launch":
                 del response.headers["Content-Security-Policy"]
-            if request.path.startswith("/l/") and request.method == "GET":
+            if request.path == urlsplit(self.url).path and request.method == "GET":
                 self.purposes.append(request.headers.get("Sec-Purpose", ""))
 
         app.router.add_get("/launch", launch)

@@ -19,6 +19,12 @@ TELL = """
         console.log([button?.textContent, button?.ariaDisabled, document.querySelector("[role=status]").innerText].join());
     }).observe(document.querySelector("main"), { subtree: true, childList: true, attributes: true }));
 """
+POOR = """
+    for (const name of ["localStorage", "sessionStorage"]) {
+        Object.defineProperty(window, name, { get: () => { throw new DOMException("no", "SecurityError"); } });
+    }
+    Intl.NumberFormat = function () { throw new RangeError("no units"); };
+"""
 KEEP = "Keep open while this page is open"
 
 Visit = Callable[..., Page]
@@ -55,6 +61,10 @@ def keep(page: Page, url: str) -> None:
     page.goto(url)
     page.get_by_label(KEEP).check()
     expect(page.get_by_text("Kept open as long as this page is.")).to_be_visible()
+
+
+def offline(page: Page) -> bool:
+    return page.evaluate("() => !navigator.onLine")
 
 
 def pass_by(page: Page, seconds: float) -> None:
@@ -141,7 +151,7 @@ def test_another_network_renews_at_once(gateway: Gateway, visit: Visit) -> None:
     page = visit()
     keep(page, link(gateway, "--addresses", "1"))
     assert held(gateway) == ["192.0.2.10"]
-    with line.elsewhere(gateway):
+    with line.elsewhere(gateway, lambda: offline(page)):
         expect(page.get_by_text("Your address has changed")).to_be_visible(timeout=20_000)
         assert held(gateway) == [line.ELSEWHERE4]
     expect(page.get_by_text("Your address has changed")).to_be_visible(timeout=20_000)
@@ -187,6 +197,17 @@ def test_it_stays_on_and_the_service_opens_beside(gateway: Gateway, visit: Visit
     other = page.context.new_page()
     other.goto(link(gateway))
     expect(other.get_by_label(KEEP)).not_to_be_checked()
+
+
+def test_a_browser_that_stores_nothing_and_knows_little(gateway: Gateway, visit: Visit) -> None:
+    page = visit(POOR)
+    page.goto(link(gateway))
+    page.get_by_role("button", name="Open").click()  # it would not know that it came back, so it does not go by itself
+    expect(page.locator("#countdown")).to_contain_text("2:00:00")
+    with page.expect_response(_is_stay):
+        page.get_by_label(KEEP).check()
+        page.evaluate("() => dispatchEvent(new Event('online'))")
+    expect(page.get_by_text("Kept open as long as this page is.")).to_be_visible()
 
 
 def test_a_slow_network_shows_that_something_goes_on(gateway: Gateway, visit: Visit) -> None:
