@@ -358,7 +358,7 @@ async def test_who_knocked_the_last_first_and_banned_with_a_tap(tmp_path: Path) 
         ]
         assert "198.51.100.9" in rows((await yves.get("/admin/blocked?q=TCP/22")).text)[0]
         answer = await yves.post("/admin/blocked", {"address": "198.51.100.9"})
-        assert answer.header("Location") == "/admin/blocked?done=banned"
+        assert re.fullmatch(r"/admin/blocked\?done=banned&undo=[0-9a-f]{16}", answer.header("Location"))
         assert h.peer.bans == {"192.0.2.66": 3600, "198.51.100.9": 86400}
         form = (await yves.get("/admin?address=192.0.2.31")).text
         assert 'name="address" type="text" value="192.0.2.31"' in form
