@@ -20,6 +20,7 @@ from portal.settings import Settings
 REMEMBERED = 8
 """Links that a browser keeps."""
 _TOKEN = "[a-z2-7]{6}-[a-z2-7]{32}"  # noqa: S105 - a link token's form
+LINK_TOKENS = rf"{_TOKEN}(?:\.{_TOKEN}){{0,{REMEMBERED - 1}}}"
 # As long as browsers keep one (RFC 6265bis, 5.5)
 _REMEMBERED_S = 400 * 86400
 
@@ -86,9 +87,7 @@ def make_site(
         Browsers(access.key, clock, secure=secure),
         Cookie("safeip-session", "[A-Za-z0-9_-]{43}", secure=secure, lives_s=settings.session_lifetime_s),
         Cookie("safeip-device", "[A-Za-z0-9._-]{1,256}", secure=secure, lives_s=DEVICE_S),
-        Cookie(
-            "safeip-links", rf"{_TOKEN}(?:\.{_TOKEN}){{0,{REMEMBERED - 1}}}", secure=secure, lives_s=_REMEMBERED_S
-        ),
+        Cookie("safeip-links", LINK_TOKENS, secure=secure, lives_s=_REMEMBERED_S),
         ClientAddress(
             settings.trusted_proxies,
             settings.client_ip_header,
