@@ -68,7 +68,7 @@ class Live:
             try:
                 await self._send(request, response, f"retry: {_AGAIN_MS}\n\n")
                 await self._events(request, response, watcher)
-            except TimeoutError:
+            except (TimeoutError, ConnectionError):  # who does not read, or has gone
                 if request.transport is not None:
                     request.transport.abort()
         return response

@@ -34,7 +34,7 @@ LAST = 8
 
 _TOGETHER_S = 0.2  # what happens within it is looked up and told together
 _SAMPLE_S = (2.0, 60.0)  # at most and at least so often
-_SHARE = 20  # a look at all the counters is followed by this many times its length without one
+_SHARE = 40  # a look at all the counters is followed by this many times its length without one
 _KNOCKS_S = 60.0
 _FORGET_S = 600.0  # how long the counters' last look is kept where nobody watches
 
