@@ -35,6 +35,7 @@ LAST = 8
 _TOGETHER_S = 0.2  # what happens within it is looked up and told together
 _SAMPLE_S = (2.0, 60.0)  # at most and at least so often
 _SHARE = 40  # a look at all the counters is followed by this many times its length without one
+_HURRY = 4  # the same where everything changes all the time
 _KNOCKS_S = 60.0
 _FORGET_S = 600.0  # how long the counters' last look is kept where nobody watches
 
@@ -50,6 +51,7 @@ class Hub:
         self._site = site
         self._boot = secrets.token_hex(4)
         self._number = self._heard_of = 0
+        self._soonest = 0.0
         self._watchers: set[Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._forgetting: asyncio.TimerHandle | None = None
@@ -133,18 +135,25 @@ class Hub:
         with entries:
             self.last = deque(await self._site.access.history.read(LAST), LAST)
             sample_at = knocks_at = time.monotonic()
+            untold: list[Entry] = []
             while True:
                 now = time.monotonic()
                 try:
                     if now >= sample_at:
                         sample_at = await self._sample()
+                        self._told(untold)
+                        untold = []
                     if now >= knocks_at:
                         knocks_at = now + _KNOCKS_S
                         await self._knock()
                     happened = await self._heard(entries, min(sample_at, knocks_at))
-                    if happened and await self._tell_of(happened):
-                        sample_at = await self._sample()
-                    self._told(happened)
+                    everything = await self._tell_of(happened)
+                    if everything:
+                        sample_at = min(sample_at, self._soonest)
+                    if everything or untold:
+                        untold = [*untold, *happened][-LAST:]
+                    else:
+                        self._told(happened)
                 except GateUnavailable as error:
                     # Nothing was told of what happened meanwhile.
                     log.warning("who watches is not told what is open: %s", error)
@@ -166,7 +175,7 @@ class Hub:
         return [first, *entries.waiting()]
 
     async def _tell_of(self, happened: list[Entry]) -> bool:
-        """Tell what is open now where something happened. True where all there is has to be looked at instead."""
+        """Tell what is open now where something happened. True where everything has to be looked at instead."""
         state = self._site.access.state
         scopes = dict.fromkeys(scope for entry in happened for scope in changed(entry, state))
         if None in scopes or len(scopes) > MOST_SCOPES or len(happened) >= LARGEST_WAIT:
@@ -218,6 +227,7 @@ class Hub:
             for address, rows in at.items():
                 watcher.tell(("address", address), rows)
         took = time.monotonic() - begin
+        self._soonest = time.monotonic() + took * _HURRY
         return time.monotonic() + min(max(took * _SHARE, _SAMPLE_S[0]), _SAMPLE_S[1])
 
     def _count(

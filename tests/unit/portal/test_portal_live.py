@@ -189,6 +189,33 @@ async def test_a_look_finds_what_no_entry_tells(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_where_everything_changes_all_the_time_it_is_not_listed_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as h:
+        listed = 0
+        listing = h.gate.grants
+
+        async def slowly(**which: Any) -> list[Grant]:
+            nonlocal listed
+            listed += 1
+            await asyncio.sleep(0.3)
+            return await listing(**which)
+
+        monkeypatch.setattr(h.gate, "grants", slowly)
+        hub = Hub(h.site)
+        watcher = Watcher(ADMIN, Wanted(), None)
+        with hub.watching(watcher):
+            await until(lambda: watcher.shown is not None)
+            for number in range(100):
+                for host in range(60):
+                    h.site.access.history.record("grant-expired", address=f"198.18.{number}.{host}")
+                await asyncio.sleep(0.03)
+            assert listed <= 4, "one in 1.5 s"
+            await until(lambda: watcher.last)
+
+
+@in_loop
 async def test_a_silent_gate_leaves_nobody_believing(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         hub = Hub(h.site)
