@@ -29,7 +29,7 @@ const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 let until = opened?.dataset.until;
 let end = Date.now() + Number(opened?.dataset.remainingMs);
 const title = document.querySelector("h1");
-const open = title.textContent;
+const open = title?.textContent;
 let timer;
 
 function unit(number, name) {

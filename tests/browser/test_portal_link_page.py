@@ -1,5 +1,6 @@
 """A link in a real browser, against the real daemon and the real kernel."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -161,7 +162,7 @@ def test_times_are_the_visitors_own(gateway: Gateway, visit: Visit) -> None:
     page.goto(link(gateway, "--expires", "90d"))
     there = page.evaluate("() => new Date(document.querySelector('time').dateTime).getHours()")
     shown = page.locator("time").inner_text()
-    assert f"{there:02}:" in shown
+    assert re.search(rf"\b0?{there}:", shown)
     assert "UTC" not in shown
     french = visit(HIDDEN, locale="fr-FR")
     french.goto(link(gateway, "--expires", "2d"))
@@ -210,11 +211,12 @@ CONTRASTS = """() => {
 def test_the_keyboard_reaches_everything(gateway: Gateway, visit: Visit) -> None:
     page = visit(HIDDEN)
     page.goto(link(gateway, "--pin", "4711"))
-    reached = []
-    for _ in range(4):
+    reached: list[str] = []
+    while "Français" not in reached:
+        assert len(reached) < 10
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("() => document.activeElement.textContent.trim() || document.activeElement.id")
         )
         assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid", reached
-    assert reached == ["pin", "Open", "SafeIP", "Français"]
+    assert reached[:3] == ["pin", "Open", "SafeIP"]
