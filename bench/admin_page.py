@@ -91,17 +91,23 @@ def get(connection: http.client.HTTPConnection, path: str, headers: dict[str, st
     return (first - begin) * 1e6, (time.perf_counter() - begin) * 1e6, body
 
 
-def pages(gateway: Gateway, headers: dict[str, str], path: str) -> tuple[float, float, float, int]:
-    """Medians: our first byte, our whole page, the bare program's of the same bytes; and how many those are."""
+def pages(gateway: Gateway, headers: dict[str, str], path: str) -> tuple[float, float, float, float, float, float]:
+    """Medians: our first byte, our whole page, the bare program's of the same bytes, in µs; and how many those are.
+
+    Last what one page costs portal and gate, in milliseconds of CPU.
+    """
     ours, bare = connect(gateway, 8080), connect(gateway, BARE_PORT)
     body = get(ours, path, headers)[2]
     bare.request("PUT", "/", body)
     bare.getresponse().read()
+    pids = (gateway.portal_pid(), gateway.gate_pid())
+    before = [cpu_s(pid) for pid in pids]
     rounds = [(get(ours, path, headers)[:2], get(bare, "/", {})[1]) for _ in range(PAGES)]
+    portal, gate = ((cpu_s(pid) - was) * 1e3 / PAGES for pid, was in zip(pids, before, strict=True))
     ours.close()
     bare.close()
     firsts, wholes = zip(*(mine for mine, _ in rounds), strict=True)
-    return median(firsts), median(wholes), median(least for _, least in rounds), len(body)
+    return median(firsts), median(wholes), median(least for _, least in rounds), len(body), portal, gate
 
 
 def cpu_s(pid: int) -> float:
@@ -182,8 +188,8 @@ def measure(gateway: Gateway, headers: dict[str, str], grants: int) -> dict[str,
 
 
 def main() -> None:
-    portal = {"url": "http://home.test:8080", "listen": ["0.0.0.0:8080"], "tls": "off"}
-    with Gateway(portal=portal, gate={"max_grants": 20_000}, prefix="sipb") as gateway:
+    settings = {"url": "http://home.test:8080", "listen": ["0.0.0.0:8080"], "tls": "off"}
+    with Gateway(portal=settings, gate={"max_grants": 20_000}, prefix="sipb") as gateway:
         gateway.host.start("/usr/bin/python3", "-c", BARE, log=gateway.directory / "bare.log")
         wait_for("the bare program", lambda: f":{BARE_PORT}" in gateway.host.run("ss", "-Htln").stdout)
         headers = sign_in(gateway)
@@ -191,10 +197,11 @@ def main() -> None:
     rows = []
     for name, kind in (("the page", "page"), ("a search", "search")):
         for grants, found in ((FEW, few), (MANY, many)):
-            first, whole, bare, size = found[kind]
-            ratios = (f"{whole / bare:.0f}", f"{whole / few[kind][1]:.1f}")
-            rows.append((name, f"{grants:,}", f"{size / 1000:.0f} kB", shown(first), shown(whole), shown(bare), *ratios))
-    table(("", "grants", "bytes", "first byte", "whole", "bare aiohttp, the same bytes", "ratio", "to the page with 10"), rows)
+            first, whole, bare, size, portal_ms, gate_ms = found[kind]
+            figures = (f"{size / 1000:.0f} kB", shown(first), shown(whole), f"{portal_ms:.0f} ms", f"{gate_ms:.0f} ms")
+            rows.append((name, f"{grants:,}", *figures, f"{whole / bare:.0f}", f"{whole / few[kind][1]:.0f}"))
+    head = ("", "grants", "bytes", "first byte", "whole", "portal's CPU", "gate's CPU", "to bare aiohttp", "to 10 grants")
+    table(head, rows)
     table(
         ("grants", "watching", "portal's CPU", "gate's CPU", "a change is seen after", "and costs the portal"),
         [
