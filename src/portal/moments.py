@@ -48,6 +48,12 @@ def moment(at: float, now: float) -> Moment:
     )
 
 
+def patience(seconds: int) -> Span:
+    """How long to wait at least, as people say it: rounded up to minutes, beyond two hours to hours."""
+    size = _HOUR if seconds > 2 * _HOUR else _MINUTE
+    return span(max(1, -(-seconds // size)) * size)
+
+
 def span(seconds: int) -> Span:
     """`seconds` as people say it: 7200 is 2 hours, 5400 is 90 minutes."""
     for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):

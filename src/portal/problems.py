@@ -15,6 +15,7 @@ from access.inputs import BadInput
 from access.link import Link
 from access.state import UnknownLink, UnknownPerson
 from portal.client_address import BadClientAddress
+from portal.moments import patience
 from portal.opens import owner_name
 from portal.pages import Pages
 
@@ -102,7 +103,7 @@ def problem_pages(pages: Pages) -> Middleware:
             back=problem.back,
             link=problem.link,
             owner=problem.link and owner_name(problem.link),
-            minutes=max(1, -(-(problem.retry_after_s or 0) // 60)),
+            wait=patience(problem.retry_after_s or 0),
         )
 
     @web.middleware
