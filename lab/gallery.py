@@ -44,6 +44,7 @@ PLACES: tuple[Place, ...] = (
     Place("home", "visitor", ways.at("/")),
     Place("home-open", "visitor", ways.home_open),
     Place("home-links", "visitor", ways.remembered),
+    Place("home-forgotten", "visitor", ways.forgotten),
     Place("home-trusted", "trusted", ways.at("/")),
     Place("link", "visitor", ways.link("one")),
     Place("link-several", "visitor", ways.link("several")),
@@ -58,6 +59,10 @@ PLACES: tuple[Place, ...] = (
     Place("opened-no-page", "visitor", ways.opened("no-page")),
     Place("opened-renewed", "visitor", ways.twice),
     Place("opened-moved", "visitor", ways.moved),
+    Place("opened-both-families", "visitor", ways.both_families),
+    Place("opened-no-answer", "visitor", ways.no_answer),
+    Place("opened-kept", "visitor", ways.kept),
+    Place("opened-over", "visitor", ways.over),
     Place("problem-unknown", "visitor", ways.at("/l/nosuchlink")),
     Place("problem-paused", "visitor", ways.link("paused")),
     Place("problem-ended", "visitor", ways.link("ended")),
@@ -117,8 +122,10 @@ PLACES: tuple[Place, ...] = (
     Place("admin", "yves", ways.at("/admin")),
     Place("admin-search", "yves", ways.at("/admin?q=nobody")),
     Place("admin-open-wrong", "yves", ways.sent("/admin", address="garden", note="Mamie")),
-    Place("admin-closed", "yves", ways.done("button.danger")),
+    Place("admin-closed", "yves", ways.done("tr button.danger:not([formaction])")),
     Place("admin-prolonged", "yves", ways.done("[formaction='/admin/prolong']")),
+    Place("admin-banned-one", "yves", ways.done("[formaction='/admin/shut-out']")),
+    Place("admin-undone", "yves", ways.done("tr button.danger:not([formaction])", "#said form button")),
     Place("admin-links", "yves", ways.at("/admin/links")),
     Place("admin-link", "yves", ways.one_link("/admin/links/{}")),
     Place("admin-link-ended", "yves", ways.one_link("/admin/links/{}", "ended")),
@@ -140,12 +147,15 @@ PLACES: tuple[Place, ...] = (
 
 
 def chosen(names: Iterable[str]) -> tuple[Place, ...]:
-    """The places of these names, or all of them; those that come before the household has settled first."""
+    """The places of these names, or all of them.
+
+    First those that come before the household has settled, then the admin's: the others make lists long.
+    """
     wanted = set(names)
     if unknown := wanted - {place.name for place in PLACES}:
         raise LookupError(f"no place named {', '.join(sorted(unknown))}; there are: {' '.join(p.name for p in PLACES)}")
     places = [place for place in PLACES if not wanted or place.name in wanted]
-    return tuple(sorted(places, key=lambda place: not place.early))
+    return tuple(sorted(places, key=lambda place: (not place.early, place.who != "yves")))
 
 
 @contextmanager
@@ -182,4 +192,4 @@ def _stay(context: BrowserContext) -> None:
     def answer(route: Route) -> None:
         route.fulfill(status=204)
 
-    context.route(re.compile(r"^http://home\.test"), answer)
+    context.route(re.compile(r"^http://home\.test|^https://home\.test:8096"), answer)

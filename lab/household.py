@@ -23,7 +23,11 @@ PEOPLE: dict[str, dict[str, object]] = {
     "leo": {},  # may open nothing yet
 }
 WITHOUT_CODES: dict[str, dict[str, object]] = {"camille": {"services": ["films"]}, "odile": {"role": "admin"}}
-_SERVICES: dict[str, Table] = {**SERVICES, "game": {**SERVICES["game"], "default_duration": "6h"}}
+_SERVICES: dict[str, Table] = {
+    **SERVICES,
+    "films": {**SERVICES["films"], "url": "https://home.test:8096/"},  # by https: pages try whether it answers
+    "game": {**SERVICES["game"], "default_duration": "6h"},
+}
 _ATTIC: Table = {"title": "Attic", "ports": ["tcp/8090"], "default_duration": "2h", "max_duration": "1d"}
 _PORTAL: Table = {
     "registration": "approval",
@@ -107,6 +111,7 @@ class Household:
             "several": self.link("Jean", ("cloud", "films", "game")),
             "pin": self.link("Odile", pin="2468"),
             "limits": self.link("Léo", expires="30d", uses=900),
+            "films": self.link("Odile", ("films",)),
             "no-page": self.link("Jean", ("game",)),
             "paused": self.link("Camille"),
             "ended": self.link("Camille", expires="1s"),

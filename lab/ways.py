@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route, expect
 
 from lab.household import PASSWORD, URL, Household, link_id
 
@@ -35,6 +35,10 @@ class Visit:
             form.locator(typed.format(name)).first.fill(value)
         with self.page.expect_navigation():
             form.locator("button").last.click()
+
+    def says(self, code: str) -> None:
+        """Wait until a script of the page says a sentence of its remarks."""
+        self.page.locator(f"[data-say={code}]").wait_for()
 
     def open(self, link: str) -> None:
         """Open a link of the household by its button."""
@@ -73,6 +77,42 @@ def sent(where: str, **fields: str) -> Way:
 def twice(visit: Visit) -> None:
     visit.open("one")
     visit.open("one")
+
+
+def both_families(visit: Visit) -> None:
+    """The visitor's other address reaches the portal as well; the proxy says which it is."""
+
+    def other(route: Route) -> None:
+        route.continue_(headers={**route.request.headers, "x-forwarded-for": "2001:db8:42::7"})
+
+    visit.page.context.route("https://open6.test:8443/**", other)
+    visit.open("one")
+    visit.says("both-families")
+
+
+def no_answer(visit: Visit) -> None:
+    """The service does not run."""
+    visit.page.context.route("https://home.test:8096/**", lambda route: route.abort())
+    visit.open("films")
+    visit.says("no-answer")
+
+
+def kept(visit: Visit) -> None:
+    visit.open("one")
+    visit.page.locator("#keep input").check()
+    visit.says("kept")
+
+
+def over(visit: Visit) -> None:
+    """The time that it was open for has passed."""
+    visit.go(visit.house.link("Mamie", ("game",), **{"for": "2s"}))
+    visit.press("#open button")
+    visit.page.locator("#countdown a.button").wait_for()
+
+
+def forgotten(visit: Visit) -> None:
+    remembered(visit)
+    visit.press("form[action='/forget'] button")
 
 
 def moved(visit: Visit) -> None:
@@ -234,11 +274,15 @@ def invite_somebody(visit: Visit) -> None:
     visit.send(name=f"gast{visit.house.number()}")
 
 
-def done(button: str) -> Way:
-    """The page after an admin closed or prolonged what somebody had, who was let in for that alone."""
+def done(*buttons: str) -> Way:
+    """The page after an admin closed, prolonged or banned somebody who was let in for that alone, or undid it."""
 
     def reach(visit: Visit) -> None:
         visit.go("/admin?q=" + visit.house.grant(visit.house.address()))
-        visit.press(button)
+        for button in buttons:
+            said = visit.page.locator("#said [role=status]")
+            before = said.inner_text()
+            visit.page.locator(button).first.click()
+            expect(said).not_to_have_text(before)
 
     return reach
