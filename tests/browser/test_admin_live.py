@@ -145,6 +145,16 @@ def test_prolonged_and_banned_and_taken_back(gateway: Gateway, see: See) -> None
     assert same_page(page)
 
 
+def test_a_restart_is_caught_up_with(gateway: Gateway, see: See) -> None:
+    page = see()
+    gateway.restart()
+    gateway.cli("grant", "cloud", "198.51.100.77", "--note", "Jean")
+    expect(row(page, "Jean")).to_have_count(1, timeout=20_000)  # the browser tries again after three seconds
+    row(page, "Jean").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("status")).to_have_text("The way is closed.")
+    assert same_page(page), "nobody was signed out"
+
+
 def test_the_same_without_script(gateway: Gateway, admin: BrowserContext, browser: Browser, see: See) -> None:
     see()
     gateway.stranger.open_link(gateway.add_link("Mamie"))
