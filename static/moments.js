@@ -32,22 +32,21 @@ const title = document.querySelector("h1");
 const open = title?.textContent;
 let timer;
 
-function unit(number, name) {
-  return new Intl.NumberFormat(language, { style: "unit", unit: name, unitDisplay: "long" }).format(number);
-}
-
 // "4:59", "1 hour 59 minutes", "6 days 3 hours": less than an hour by seconds, all else by minutes
 function words(left) {
-  const digits = (number) => String(number).padStart(2, "0");
   const [d, h, m, s] = [left / DAY, (left % DAY) / HOUR, (left % HOUR) / MINUTE, (left % MINUTE) / SECOND].map(Math.floor);
+  const digits = [m, s].map((number) => String(number).padStart(2, "0")).join(":");
   if (left < HOUR) {
-    return `${m}:${digits(s)}`;
+    return digits.replace(/^0/, "");
   }
-  const pairs = d > 1 ? [[d, "day"], [h, "hour"]] : [[24 * d + h, "hour"], [m, "minute"]];
+  const hours = 24 * d + h;
   try {
-    return pairs.filter(([number]) => number).map(([number, name]) => unit(number, name)).join(" ");
+    return (d > 1 ? [[d, "day"], [h, "hour"]] : [[hours, "hour"], [m, "minute"]])
+      .filter(([number]) => number)
+      .map(([number, unit]) => number.toLocaleString(language, { style: "unit", unit, unitDisplay: "long" }))
+      .join(" ");
   } catch {
-    return `${24 * d + h}:${digits(m)}:${digits(s)}`; // a browser that knows no units
+    return `${hours}:${digits}`; // a browser that knows no units
   }
 }
 

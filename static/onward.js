@@ -1,17 +1,15 @@
-// Once the way is open: opens it for the visitor's other address family too, sees whether the service answers, and
-// moves on to it, leaving no page behind that would open the link again on the way back.
+// Once the way is open: opens it for the other address family too, sees whether the service answers, and moves on.
 
 const SHOWN_MS = 1000; // so that people see what happened
 const OTHER_MS = 1500;
 const SERVICE_MS = 4000;
-const AGAIN_MS = 1300;
-const TRIES = 3;
+const AGAIN_MS = 1500;
 
 const opened = document.getElementById("opened");
 const next = document.getElementById("next");
 const stay = document.getElementById("stay");
 const keep = document.querySelector("#keep input");
-const family = opened?.dataset.family;
+const { family } = opened.dataset;
 let staying = false;
 
 function pause(ms) {
@@ -25,9 +23,7 @@ function within(ms) {
 }
 
 function say(what, said = true) {
-  for (const sentence of document.querySelectorAll(`[data-say="${what}"]`)) {
-    sentence.hidden = !said;
-  }
+  document.querySelector(`[data-say="${what}"]`).hidden = !said;
 }
 
 // Whether the other family is open now as well. A line without it is no failure.
@@ -68,7 +64,7 @@ async function answers(url) {
   // A redirect to another host breaks this page's policy: it is an answer all the same
   const elsewhere = new Promise((done) => document.addEventListener("securitypolicyviolation", () => done(true)));
   const signal = within(SERVICE_MS);
-  for (let turn = 0; turn < TRIES && !signal.aborted; turn += 1) {
+  while (!signal.aborted) {
     try {
       await fetch(url, { method: "HEAD", mode: "no-cors", credentials: "omit", cache: "no-store", signal });
       return true;
@@ -115,21 +111,19 @@ async function onward() {
     say("other-family", !both);
     next.textContent = next.dataset.anyway;
   } else if (!staying) {
-    location.replace(next.href);
+    location.replace(next.href); // the way back leads past this page
   }
 }
 
-if (opened) {
-  // Loading again, or coming back, asks for the link's page instead of sending its form a second time
-  history.replaceState(null, "", location.href);
-  opened.addEventListener("renewed", openOtherAgain);
-  if (next) {
-    stay.addEventListener("click", stop);
-    keep?.addEventListener("change", newTab);
-    going(true);
-    if (keep?.checked) {
-      newTab();
-    }
+// Loading again, or coming back, asks for the link's page instead of sending its form a second time
+history.replaceState(null, "", location.href);
+opened.addEventListener("renewed", openOtherAgain);
+if (next) {
+  going(true);
+  stay.addEventListener("click", stop);
+  keep?.addEventListener("change", newTab);
+  if (keep?.checked) {
+    newTab();
   }
-  onward();
 }
+onward();

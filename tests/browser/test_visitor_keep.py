@@ -23,7 +23,7 @@ POOR = """
     for (const name of ["localStorage", "sessionStorage"]) {
         Object.defineProperty(window, name, { get: () => { throw new DOMException("no", "SecurityError"); } });
     }
-    Intl.NumberFormat = function () { throw new RangeError("no units"); };
+    Number.prototype.toLocaleString = function () { throw new RangeError("no units"); };
 """
 KEEP = "Keep open while this page is open"
 
