@@ -85,19 +85,20 @@ class _Certificate:
 def self_signed(settings: Settings) -> Files:
     """The pair in state_dir/tls, made by the openssl program where there is none, or none that will do.
 
-    One that ends within 30 days, or names another host than portal.url does, is made anew.
+    One that ends within 30 days, or names other hosts than portal.url, url_ipv4 and url_ipv6 do, is made anew.
     Raises TlsError.
     """
     folder = Path(settings.state_dir, "tls")
     files = Files(str(folder / "certificate.pem"), str(folder / "key.pem"))
-    name = _subject_name(urlsplit(settings.url).hostname or "localhost")
-    if _will_do(files, name):
+    urls = (settings.url, settings.url_ipv4, settings.url_ipv6)
+    names = {_subject_name(urlsplit(url).hostname or "localhost") for url in urls if url is not None}
+    if _will_do(files, names):
         return files
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
             made = Files(f"{new}/certificate.pem", f"{new}/key.pem")
-            _make(made, name)
+            _make(made, names)
             Path(made.key).replace(files.key)
             Path(made.certificate).replace(files.certificate)
     except OSError as error:
@@ -112,7 +113,8 @@ def _subject_name(host: str) -> str:
         return f"DNS:{host}"
 
 
-def _make(files: Files, name: str) -> None:
+def _make(files: Files, names: set[str]) -> None:
+    joined = ",".join(sorted(names))
     command = [
         "openssl",
         "req",
@@ -123,27 +125,25 @@ def _make(files: Files, name: str) -> None:
         "ec_paramgen_curve:prime256v1",
         "-noenc",
     ]
-    command += ["-days", str(_DAYS), "-subj", "/CN=SafeIP", "-addext", f"subjectAltName={name}"]
+    command += ["-days", str(_DAYS), "-subj", "/CN=SafeIP", "-addext", f"subjectAltName={joined}"]
     command += ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth"]
     command += ["-keyout", files.key, "-out", files.certificate]
     done = _openssl(command)
     if done.returncode:
-        raise TlsError(f"openssl could not make a certificate for {name}: {_last_line(done.stderr)}")
+        raise TlsError(f"openssl could not make a certificate for {joined}: {_last_line(done.stderr)}")
     Path(files.key).chmod(0o600)
 
 
-def _will_do(files: Files, name: str) -> bool:
+def _will_do(files: Files, names: set[str]) -> bool:
     if not (Path(files.certificate).is_file() and Path(files.key).is_file()):
         return False
     looked = ["openssl", "x509", "-in", files.certificate, "-noout"]
     if _openssl([*looked, "-checkend", str(_RENEW_BEFORE_S)]).returncode:
         return False
-    names = _openssl([*looked, "-ext", "subjectAltName"]).stdout
+    told = _openssl([*looked, "-ext", "subjectAltName"]).stdout.strip().rpartition("\n")[2]
     # openssl prints "IP Address:2001:DB8:0:0:0:0:0:1" for what it takes as IP:2001:db8::1
-    found = names.strip().rpartition("\n")[2].strip().replace("IP Address:", "IP:")
-    if name.startswith("IP:") and found.startswith("IP:"):
-        return _subject_name(found[3:]) == name
-    return found == name
+    found = {name.strip().removeprefix("DNS:").removeprefix("IP Address:") for name in told.split(",")}
+    return {_subject_name(name) for name in found} == names
 
 
 def _openssl(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,7 @@ def settings(tmp_path: Path, **values: Any) -> Settings:
 def make_pair(folder: Path, name: str) -> Files:
     folder.mkdir(exist_ok=True)
     files = Files(str(folder / "cert.pem"), str(folder / "key.pem"))
-    tls._make(files, f"DNS:{name}")
+    tls._make(files, {f"DNS:{name}"})
     return files
 
 
@@ -91,6 +91,19 @@ def test_auto_is_made_anew_for_another_host(tmp_path: Path, host: str, name: str
     server_context(chosen)
     certificate = tmp_path / "tls" / "certificate.pem"
     assert name in names(str(certificate))
+    before = certificate.read_bytes()
+    server_context(chosen)
+    assert certificate.read_bytes() == before
+
+
+def test_auto_names_every_name_of_the_portal(tmp_path: Path) -> None:
+    """A browser asks about a certificate for a page, not for what the page's script asks another name."""
+    server_context(settings(tmp_path))
+    chosen = settings(tmp_path, url_ipv4="https://192.0.2.1:8443", url_ipv6="https://open6.example.org:8443")
+    server_context(chosen)
+    certificate = tmp_path / "tls" / "certificate.pem"
+    named = names(str(certificate))
+    assert all(f in named for f in ("DNS:open.example.org", "DNS:open6.example.org", "IP Address:192.0.2.1"))
     before = certificate.read_bytes()
     server_context(chosen)
     assert certificate.read_bytes() == before
