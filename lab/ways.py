@@ -235,9 +235,19 @@ def mine_open(visit: Visit) -> None:
     visit.press("form[action='/me/open'] button")
 
 
-def mine_wrong(visit: Visit) -> None:
-    visit.go("/me")
-    visit.press("form[action='/me/open'] button")
+def nothing_ticked(where: str, **fields: str) -> Way:
+    """What a form answers that opens nothing."""
+
+    def reach(visit: Visit) -> None:
+        visit.go(where)
+        for box in visit.page.locator("main [name=services]").all():
+            box.uncheck()
+        if fields:
+            visit.send(**fields)
+        else:
+            visit.press("form[action='/me/open'] button")
+
+    return reach
 
 
 def mine_elsewhere(visit: Visit) -> None:
