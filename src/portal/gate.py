@@ -199,8 +199,8 @@ class GateClient(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """asyncio: the gate has gone."""
-        self._end("" if exc is None else f"the gate has gone: {exc}")
+        """asyncio: the gate has gone. What it had not read any more makes the end a reset, which is no other end."""
+        self._end("" if exc is None or isinstance(exc, ConnectionError) else f"the gate has gone: {exc}")
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes from the gate, whole lines or not."""

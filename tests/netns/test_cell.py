@@ -431,7 +431,7 @@ def test_a_daemon_in_its_cells_does_all_that_it_did_before(strict):
     portal = f"https://home.test:{gateway.portal_port}"
     assert visitor.submit(visitor.fetch(f"{portal}/sign-in"), {"name": "yves", "password": PASSWORD, "code": ""}).status == 303
     assert visitor.fetch(f"{portal}/me").status == 200
-    assert "<svg" in visitor.fetch(f"{portal}/me/totp/new").text
+    assert 'class="qr"' in visitor.fetch(f"{portal}/me/totp/new").text
     wish = {"name": "ann", "message": "x", "password": PASSWORD, "again": PASSWORD}
     assert gateway.second.submit(gateway.second.fetch(f"{portal}/ask"), wish).status == 303
     gateway.cli("ban", "203.0.113.200")
