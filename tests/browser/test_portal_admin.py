@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from test_portal_link_page import CONTRASTS
-from test_portal_people import FLAGS, PORTAL, accept
+from test_portal_people import PORTAL, accept
 
 from lab.gateway import Gateway
 
@@ -18,16 +18,6 @@ LISTS = ("", "/links", "/people", "/people/yves", "/blocked", "/banned", "/histo
 def gateway() -> Iterator[Gateway]:
     with Gateway(prefix="sipm") as gateway:
         yield gateway
-
-
-@pytest.fixture(scope="module")
-def browser(gateway: Gateway) -> Iterator[Browser]:
-    with gateway.visitor.namespace.entered():
-        playwright = sync_playwright().start()
-    browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-    yield browser
-    browser.close()
-    playwright.stop()
 
 
 @pytest.fixture(scope="module")

@@ -6,21 +6,12 @@ from collections.abc import Iterator
 
 import pyotp
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from lab.gateway import Gateway
 
 PORTAL = "https://home.test:8443"
 PASSWORD = "four words nobody guesses"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--ignore-certificate-errors",
-    "--host-resolver-rules=MAP home.test 198.51.100.1",
-]
 
 
 class Authenticator:
@@ -44,16 +35,6 @@ class Authenticator:
 def gateway() -> Iterator[Gateway]:
     with Gateway(prefix="sipq") as gateway:
         yield gateway
-
-
-@pytest.fixture(scope="module")
-def browser(gateway: Gateway) -> Iterator[Browser]:
-    with gateway.visitor.namespace.entered():
-        playwright = sync_playwright().start()
-    browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-    yield browser
-    browser.close()
-    playwright.stop()
 
 
 @pytest.fixture
