@@ -59,7 +59,7 @@ function tick() {
   if (title.classList.contains("done") === over) {
     title.classList.toggle("done", !over);
     title.textContent = over ? countdown.dataset.over : open;
-    document.getElementById("next")?.toggleAttribute("hidden", over);
+    opened.classList.toggle("over", over);
   }
   if (over) {
     const again = document.createElement("a");
