@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from test_portal_people import PORTAL, accept
+from test_portal_people import PORTAL
 
 from lab.gateway import Gateway
 
@@ -31,17 +31,12 @@ def gateway() -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="module")
-def admin(gateway: Gateway, browser: Browser) -> Iterator[BrowserContext]:
+def admin(admins: Callable[..., BrowserContext]) -> BrowserContext:
     """A phone on which yves is signed in."""
-    context = browser.new_context(
-        ignore_https_errors=True, locale="en-GB", viewport={"width": 390, "height": 844}, color_scheme="dark"
-    )
+    context = admins(viewport={"width": 390, "height": 844}, color_scheme="dark")
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     context.add_init_script(STUBS)
-    printed = gateway.cli("person", "add", "yves", "--admin", "--invite").stdout
-    accept(context.new_page(), re.findall(r"https://\S+", printed)[0])
-    yield context
-    context.close()
+    return context
 
 
 @pytest.fixture
