@@ -110,8 +110,9 @@ class WirePeer:
             "banned": [{"address": a, "remaining_ms": s * 1000, "packets": 0} for a, s in self.bans.items()],
             "status": [{**self.status, "grants": len(self.grants)}],
         }[request["of"]]
-        # Several parts, as a long list has them
-        return [*({"part": [row]} for row in rows), {"ok": {}}]
+        # The first by itself, so that few rows come in parts too
+        parts = [rows[:1], *(rows[start : start + 150] for start in range(1, len(rows), 150))]
+        return [*({"part": part} for part in parts), {"ok": {}}]
 
     def do_ban(self, request: dict[str, Any]) -> list[dict[str, Any]]:
         if self.refuse_ban is not None:
