@@ -108,6 +108,7 @@ class Echo(threading.Thread):
         self.label = name
         self.peers: dict[int, socket.socket] = {}  # by the visitor's port
         self._streams, self._datagrams = [], []
+        self._over: list[socket.socket] = []
         self._woken, self._wake = socket.socketpair()
         with namespace.entered():
             for port in ports:
@@ -124,7 +125,10 @@ class Echo(threading.Thread):
         while True:
             ready, _, _ = select.select([self._woken, *self._streams, *self._datagrams, *self.peers.values()], [], [])
             if self._woken in ready:
-                return
+                if self._woken.recv(1) == b"x":
+                    return
+                self._over.pop().close()
+                continue
             for one in ready:
                 if one in self._streams:
                     peer, address = one.accept()
@@ -149,6 +153,14 @@ class Echo(threading.Thread):
             pass
         self.peers = {port: held for port, held in self.peers.items() if held is not peer}
         peer.close()
+
+    def end(self, port: int) -> None:
+        """Close the connection of a visitor's port, in the thread that waits for it."""
+        over = self.peers[port]
+        self.peers = {one: peer for one, peer in self.peers.items() if one != port}
+        self._over.append(over)
+        self._wake.send(b"-")
+        wait_for("its end", lambda: over.fileno() < 0)
 
     def close(self) -> None:
         self._wake.send(b"x")
@@ -458,7 +470,7 @@ def test_a_syn_under_a_connection_that_is_kept_begins_nothing(place):
             wait_for("its acknowledgement", lambda one=server_side: fcntl.ioctl(one, termios.TIOCOUTQ, bytes(4)) == bytes(4))
             for one in (held, server_side):  # closed without a word (TCP_REPAIR)
                 one.setsockopt(socket.IPPROTO_TCP, 19, 1)
-            place.echoes["server"].peers.pop(own_port).close()
+            place.echoes["server"].end(own_port)
         place.revoke()
         assert any(f"sport={own_port} " in line and "ESTABLISHED" in line for line in place.connections())
         assert shut(place, place.visitor, SERVER6, 444, own_port=own_port)

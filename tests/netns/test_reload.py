@@ -15,7 +15,7 @@ import pytest
 
 from lab.config import SERVICES
 from lab.gateway import GATEWAY4, Gateway
-from lab.process import ended, wait_for
+from lab.process import PATIENCE, ended, wait_for
 from lab.visitor import Visitor
 
 EXTRA = {"title": "Extra", "ports": ["tcp/9999"]}
@@ -530,7 +530,7 @@ def test_a_start_takes_up_what_it_finds(stopped, leaves):
     assert after.keys() == before.keys()
     for place, element in after.items():
         assert (element.timeout_s, element.comment) == (before[place].timeout_s, before[place].comment)
-        assert before[place].expires_s - 60 <= element.expires_s <= before[place].expires_s
+        assert before[place].expires_s - 60 * PATIENCE <= element.expires_s <= before[place].expires_s
     assert "at-boot" not in ruleset(stopped)
     assert stopped.visitor.reaches("http://home.test/")
     assert not stopped.second.reaches("http://home.test/", timeout=0.3)
