@@ -128,15 +128,13 @@ class Opening:
     async def _try(self, token: str, address: Address, pin: str | None, *, trusted: bool) -> Opened:
         link, _services = self._first_usable(token, address, trusted=trusted)
         with self._underway.opening(link.holder):
-            link, _services = self._usable(token)
             if link.pin is not None and not link.used_up:
                 await self._check_pin(link, address, pin, trusted=trusted)
             return await self._let_in(token, address)
 
     async def _stay(self, token: str, address: Address, asked: Address, *, trusted: bool) -> Opened:
-        link, _services = self._first_usable(token, address, trusted=trusted)
+        link, services = self._first_usable(token, address, trusted=trusted)
         with self._underway.opening(link.holder):
-            link, services = self._usable(token)
             here = View(link, services, await self._open_from(link, services, address))
             if not here.grants and (asked == address or not await self._open_from(link, services, asked)):
                 raise Refused(Reason.ENDED, link)

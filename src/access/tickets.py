@@ -1,7 +1,5 @@
 """Tickets by which a visitor whose address was let in opens their other family's address too."""
 
-import hashlib
-import hmac
 import re
 import secrets
 import time
@@ -12,6 +10,7 @@ from typing import Literal
 
 from access.address import Address, read_address
 from access.link import Link
+from access.secret import Key, same
 
 LIFE_S = 60
 _TICKET = re.compile(
@@ -47,7 +46,7 @@ class Tickets:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = 10_000) -> None:
-        self._key = secrets.token_bytes(32)
+        self._key = Key(secrets.token_bytes(32))
         self._clock = clock
         self._most = most
         self._used: OrderedDict[str, float] = OrderedDict()  # nonce: when it may be forgotten
@@ -69,7 +68,7 @@ class Tickets:
     def read(self, text: str) -> Ticket:
         """What a ticket says, if it is good. Takes any text; raises BadTicket."""
         match = _TICKET.fullmatch(text)
-        if match is None or not hmac.compare_digest(match["proof"], self._proof(text.rpartition("-")[0])):
+        if match is None or not same(match["proof"], self._proof(text.rpartition("-")[0])):
             raise BadTicket
         if self._clock() >= int(match["end"]) or match["nonce"] in self._used:
             raise BadTicket
@@ -92,4 +91,4 @@ class Tickets:
         self._used[ticket.nonce] = now + LIFE_S
 
     def _proof(self, said: str) -> str:
-        return hmac.new(self._key, said.encode("ascii"), hashlib.sha256).hexdigest()
+        return self._key.mark(said).hex()

@@ -10,11 +10,9 @@ from portal.door import Door
 from portal.form import Fields, Form
 from portal.me import need_address
 from portal.moments import moment, span
+from portal.paging import page_number, paged
 from portal.site import Site
-from portal.undoing import back_to
-
-PAGE = 100
-"""Rows on one page."""
+from portal.undoing import back_to, what_was_done
 
 _BAN = Fields(one=("address", "for"))
 _UNBAN = Fields(one=("address", "back"))
@@ -71,7 +69,7 @@ class _Bans:
             step = await shut_out(self._site, caller, form, duration_s)
         if form.errors:
             return await self._page(request, caller, form)
-        return back_to("banned", "banned", undo=None if step is None else step.id)
+        return back_to("banned", "banned", step)
 
     async def unban(self, _request: web.Request, caller: Caller, form: Form) -> web.Response:
         """Let an address back in."""
@@ -81,30 +79,25 @@ class _Bans:
 
     async def _page(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
         now, query = self._site.clock(), request.query
-        text, page = query.get("q", "")[:64].strip(), query.get("page", "")[:6]
+        text = query.get("q", "")[:64].strip()
         found = [
             banned
             for banned in await self._site.access.bans.list(caller.actor)
             if text.lower() in banned.address
         ]
         found.sort(key=lambda banned: -banned.remaining_ms)
-        pages = max(1, -(-len(found) // PAGE))
-        number = min(max(1, int(page)), pages) if page.isascii() and page.isdigit() else 1
-        shown = found[(number - 1) * PAGE : number * PAGE]
-        step = self._site.access.undo.find(caller.actor, query.get("undo", "")[:64])
+        there = paged(found, page_number(query.get("page", "")))
         return self._site.pages.answer(
             request,
             "admin_banned.html",
             status=422 if form.errors else 200,
             path="/admin/banned",
             form=form,
-            done=None,
-            said=query.get("done", ""),
-            undo=None if step is None else step.id,
-            rows=[(banned, moment(now + banned.remaining_ms / 1000, now)) for banned in shown],
-            all=len(found),
-            page=number,
-            pages=pages,
+            **what_was_done(self._site, request, caller),
+            rows=[(banned, moment(now + banned.remaining_ms / 1000, now)) for banned in there.rows],
+            all=there.all,
+            page=there.page,
+            pages=there.pages,
             wanted=text,
             lengths=_LENGTHS,
         )

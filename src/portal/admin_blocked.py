@@ -7,14 +7,14 @@ from aiohttp import web
 
 from access.gate import Blocked
 from portal.admin_bans import shut_out
-from portal.admin_grants import SHOWN
 from portal.caller import Caller
 from portal.door import Door
 from portal.form import Fields, Form
 from portal.knocks import Source, by_address, day, port_text, top_ports, top_sources
 from portal.moments import moment
+from portal.paging import SHOWN
 from portal.site import Site
-from portal.undoing import back_to
+from portal.undoing import back_to, what_was_done
 
 _BAN = Fields(one=("address", "back"))
 _PORTS = 6
@@ -42,7 +42,7 @@ class _Blocked:
         step = await shut_out(self._site, caller, form)
         if form.errors:
             return await self._page(request, caller, form)
-        return back_to("blocked", "banned", undo=None if step is None else step.id, back=form.text("back"))
+        return back_to("blocked", "banned", step, back=form.text("back"))
 
     async def _page(self, request: web.Request, caller: Caller, form: Form) -> web.Response:
         site, now = self._site, self._site.clock()
@@ -54,15 +54,12 @@ class _Blocked:
         shown = [Source.of(rows) for rows in found[:SHOWN]]
         rows = [(source, moment(now - source.last_ms / 1000, now)) for source in shown]
         several = len(sources) > 1 and not wanted
-        step = site.access.undo.find(caller.actor, request.query.get("undo", "")[:64])
         return site.pages.answer(
             request,
             "admin_blocked.html",
             status=422 if form.errors else 200,
             form=form,
-            done=None,
-            said=request.query.get("done", ""),
-            undo=None if step is None else step.id,
+            **what_was_done(site, request, caller),
             rows=rows,
             all=len(found),
             more=len(found) - len(rows),

@@ -20,10 +20,7 @@ from portal.knocks import day
 from portal.me import check_own, durations, need_address, usual
 from portal.problems import Problem
 from portal.site import Site
-from portal.undoing import back_to
-
-SHOWN = 200
-"""Rows of a list on one page; a search finds the others."""
+from portal.undoing import back_to, step_id, what_was_done
 
 _OPEN = Fields(one=("address", "for", "note"), many=("services",))
 _ONE = Fields(one=("address", "service", "back"))
@@ -136,12 +133,11 @@ class _Grants:
     ) -> web.Response:
         """Back to the page with its search; to a script, what is open at the address now."""
         wanted = Wanted.parse(form.text("back"))
-        undo = None if step is None else step.id
         if not _by_script(request):
-            return back_to("in", said, undo=undo, back=wanted.query())
+            return back_to("in", said, step, back=wanted.query())
         grants = await self._grants.list(caller.actor, address=address)
         answer = {
-            "said": self._parts.said(request, said, undo, wanted.query()),
+            "said": self._parts.said(request, said, step_id(step), wanted.query()),
             "scope": {"address": str(address)},
             "rows": self._parts.rows(request, caller, wanted, grants),
         }
@@ -170,16 +166,13 @@ class _Grants:
         rows = self._hub.rows
         part = rows.part(rows.chosen(caller.actor, grants, wanted), wanted)
         services = tuple(self._services.values())
-        step = self._undo.find(caller.actor, request.query.get("undo", "")[:64])
         return site.pages.answer(
             request,
             "admin_grants.html",
             status=status,
             path="/admin",
             form=form,
-            done=None,
-            said=said,
-            undo=None if step is None else step.id,
+            **what_was_done(site, request, caller, said),
             part=part,
             here=str(caller.visitor.address),
             mark=mark,

@@ -11,6 +11,7 @@ from portal.door import Door
 from portal.form import Fields, Form
 from portal.holders import Holder, Holders
 from portal.moments import Moment, moment
+from portal.opens import service_title
 from portal.site import Site
 
 MOST = 500
@@ -97,17 +98,12 @@ def row(site: Site, entry: Entry, holders: Holders) -> Row:
         refused=text("outcome") == "refused",
         by=holders.holder(by) if by else None,
         about=held,
-        services=[_title(site, str(name)) for name in services] if isinstance(services, list) else [],
+        services=[service_title(site.settings.services, str(name)) for name in services] if isinstance(services, list) else [],
         note="" if held is not None and note == held.name else note,
         source=text("from"),
         address=text("address"),
         reason=text("reason"),
     )
-
-
-def _title(site: Site, name: str) -> str:
-    service = site.settings.services.get(name)
-    return name if service is None else service.title
 
 
 def _moment(text: str, now: float) -> Moment | None:

@@ -6,12 +6,12 @@ from aiohttp import web
 
 from access.actor import Actor
 from access.person import Invitation, Person
-from portal.admin_grants import SHOWN
 from portal.agents import browser_and_system
 from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
 from portal.moments import Moment, moment
+from portal.paging import SHOWN
 from portal.qr import qr_code
 from portal.site import Site
 

@@ -10,12 +10,12 @@ from access.gate import Grant
 from access.services import Service
 from portal.holders import Holder, Holders
 from portal.moments import Moment, moment
+from portal.opens import service_title
+from portal.paging import page_number, paged
 from portal.site import Site
 from portal.sizes import Size, size
 from portal.traffic import Traffic
 
-PAGE = 100
-"""Rows on one page."""
 KINDS = ("link", "person", "cli")
 
 Chosen = list[tuple[Holder, Grant]]
@@ -37,13 +37,13 @@ class Wanted:
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Self:
         """From a page's address, which anybody may have written: what is no filter is left out."""
-        family, kind, page = query.get("family", ""), query.get("kind", ""), query.get("page", "")
+        family, kind = query.get("family", ""), query.get("kind", "")
         return cls(
             query.get("q", "")[:64].strip(),
             query.get("service", "")[:64],
             family if family in {"4", "6"} else "",
             kind if kind in KINDS else "",
-            int(page) if page.isascii() and page.isdigit() and 0 < len(page) < 6 and int(page) else 1,
+            page_number(query.get("page", "")),
         )
 
     @classmethod
@@ -128,10 +128,9 @@ class GrantRows:
 
     def part(self, chosen: Chosen, wanted: Wanted) -> Part:
         """The page of `chosen` that is wanted, or the last where there are not so many."""
-        pages = max(1, -(-len(chosen) // PAGE))
-        page = min(wanted.page, pages)
-        rows = [self.row(holder, grant) for holder, grant in chosen[(page - 1) * PAGE : page * PAGE]]
-        return Part(rows, len(chosen), pages, replace(wanted, page=page))
+        there = paged(chosen, wanted.page)
+        rows = [self.row(holder, grant) for holder, grant in there.rows]
+        return Part(rows, there.all, there.pages, replace(wanted, page=there.page))
 
     def row(self, holder: Holder, grant: Grant) -> Row:
         """One row."""
@@ -140,7 +139,7 @@ class GrantRows:
             f"{grant.service} {grant.address}",
             _sort(holder, grant),
             grant,
-            self._title(grant),
+            service_title(self._services, grant.service),
             self._services.get(grant.service),
             holder,
             "" if grant.note == holder.name else grant.note,
@@ -152,12 +151,8 @@ class GrantRows:
 
     def _text(self, holder: Holder, grant: Grant) -> str:
         """What a search looks at."""
-        parts = (holder.name, holder.owner or "", grant.note, grant.address, self._title(grant))
+        parts = (holder.name, holder.owner or "", grant.note, grant.address, service_title(self._services, grant.service))
         return "\n".join(parts).lower()
-
-    def _title(self, grant: Grant) -> str:
-        service = self._services.get(grant.service)
-        return grant.service if service is None else service.title
 
 
 def _sort(holder: Holder, grant: Grant) -> str:

@@ -16,8 +16,9 @@ from access.actor import Actor
 from access.address import BadAddress, parse_address
 from access.gate import GateUnavailable, Grant
 from access.history import LARGEST_WAIT, Entry, Follower
-from portal.grant_rows import PAGE, GrantRows
+from portal.grant_rows import GrantRows
 from portal.knocks import Hour, day
+from portal.paging import paged
 from portal.problems import where
 from portal.scopes import Scope, changed
 from portal.site import Site
@@ -235,8 +236,7 @@ class Hub:
     ) -> None:
         if watcher.shown is None or changed:
             chosen = self.rows.chosen(watcher.by, grants, watcher.wanted)
-            first = (min(watcher.wanted.page, -(-len(chosen) // PAGE) or 1) - 1) * PAGE
-            page = {key(grant) for _, grant in chosen[first : first + PAGE]}
+            page = {key(grant) for _, grant in paged(chosen, watcher.wanted.page).rows}
             watcher.shown = page | ((watcher.shown or set()) & there.keys())
             if len(watcher.shown) > MOST_ROWS:
                 watcher.shown = page

@@ -13,13 +13,13 @@ from portal.door import Door, redirect
 from portal.form import Fields, Form
 from portal.me import check_own, durations, usual
 from portal.moments import Moment, moment, span
+from portal.paging import SHOWN
 from portal.problems import Problem
 from portal.qr import qr_code
 from portal.site import Site
 
 _ADD = Fields(one=("label", "for", "expires", "uses", "addresses", "to"), many=("services",), secret=("pin",))
 _LIVES_S = tuple(days * 86400 for days in (1, 7, 30, 90, 365))
-_SHOWN = 200
 
 
 def add_routes(door: Door, site: Site) -> None:
@@ -154,7 +154,7 @@ class _Pages:
             for link in self.links.list(caller.actor)
             if wanted_state in {"", link.state(now)} and wanted in self._text(link).lower()
         ]
-        shown = found[::-1][:_SHOWN]
+        shown = found[::-1][:SHOWN]
         return self._site.pages.answer(
             request,
             "links.html",

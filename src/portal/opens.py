@@ -9,6 +9,12 @@ from access.services import Service
 from portal.moments import Moment, Span, moment, span
 
 
+def service_title(services: Mapping[str, Service], name: str) -> str:
+    """What people call a service; its name where it is not configured any more."""
+    service = services.get(name)
+    return name if service is None else service.title
+
+
 @dataclass(frozen=True, slots=True)
 class Opens:
     """A service on a page: for how long it opens or still is open, and until when."""

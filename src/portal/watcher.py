@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from access.actor import Actor
 from access.gate import Grant
-from portal.grant_rows import PAGE, Wanted
+from portal.grant_rows import Wanted
+from portal.paging import PAGE
 from portal.scopes import Scope
 from portal.traffic import Key
 
