@@ -132,7 +132,7 @@ async def guess(request, number: int) -> list[int]:
             try:
                 async with asyncio.timeout(0.5):
                     reader, writer = await asyncio.open_connection(GATEWAY4, 8443, ssl=tls)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     writer.write(request(which))
                     return int((await reader.readline()).split()[1])
             except (OSError, TimeoutError, IndexError, asyncio.IncompleteReadError):

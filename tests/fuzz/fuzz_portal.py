@@ -54,7 +54,7 @@ class Portal:
         """Send bytes on a connection of their own; status and headers of every answer."""
         where = self.house.control if control else self.house.public
         with socket.socket(socket.AF_UNIX if control else socket.AF_INET) as sock:
-            sock.settimeout(10)
+            sock.settimeout(60)
             sock.connect(where)
             received = b""
             try:
@@ -64,7 +64,7 @@ class Portal:
                     received = self._take(sock, received)
                 except TimeoutError:  # it waits for the rest of a body
                     sock.shutdown(socket.SHUT_WR)
-                    sock.settimeout(10)
+                    sock.settimeout(60)
                     received = self._take(sock, received)
             except (ConnectionResetError, BrokenPipeError):
                 pass  # it stopped listening to us

@@ -83,6 +83,6 @@ async def live_in(directory: Path) -> AsyncIterator[House]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110  what is waited for sets no event
             await asyncio.sleep(0.001)

@@ -180,7 +180,7 @@ async def ask(
 
 
 async def ask_raw(where: "tuple[str, int] | str", data: bytes) -> Answer:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         if isinstance(where, str):
             reader, writer = await asyncio.open_unix_connection(where)
         else:
@@ -398,7 +398,7 @@ async def house(
         await asyncio.gather(*(runner.cleanup() for runner in (public, private)))
         await access.close()
         gate.close()
-        await asyncio.wait_for(serving, 5)
+        await asyncio.wait_for(serving, 60)
 
 
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:

@@ -217,7 +217,7 @@ async def test_following_the_history(tmp_path: Path) -> None:
 
         async def entry() -> dict[str, Any]:
             await reader.readline()  # the chunk's length
-            line = await asyncio.wait_for(reader.readline(), 5)
+            line = await asyncio.wait_for(reader.readline(), 60)
             await reader.readline()
             return dict(json.loads(line))
 

@@ -17,8 +17,9 @@ from access.gate import Grant
 from access.history import Entry
 from access.link import Link
 from access.person import Person
-from portal.grant_rows import PAGE, Wanted
+from portal.grant_rows import Wanted
 from portal.hub import Hub
+from portal.paging import PAGE
 from portal.scopes import Scope, changed
 from portal.traffic import Seen, Traffic
 from portal.watcher import MOST_ROWS, MOST_SCOPES, Watcher
@@ -162,7 +163,7 @@ async def test_every_grant_is_on_one_page(tmp_path: Path) -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - what is waited for sets no event
             await asyncio.sleep(0.01)
 
