@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import median
 
 from bench._figures import shown, table
-from bench._flows import PERIOD_S, Flows, Span
 from lab.config import SERVICES
+from lab.flows import PERIOD_S, Flows, Span
 from lab.gateway import ROOT, Gateway
 from lab.process import LabError, Process, wait_for
 from nft.netlink_sets import NetlinkSets

@@ -48,9 +48,9 @@ class Fate:
 
 
 class Flows:
-    """Two packets a millisecond from each of some visitors, from now until `stop`."""
+    """Two packets every `period_s` seconds from each of some visitors, from now until `stop`."""
 
-    def __init__(self, gateway: Gateway, sources: Mapping[str, Namespace]) -> None:
+    def __init__(self, gateway: Gateway, sources: Mapping[str, Namespace], period_s: float = PERIOD_S) -> None:
         gateway.internet.configure("route add 10.9.0.0/24 via 198.51.100.1", "route add fd00:9::/64 via 2001:db8:100::1")
         self._names = list(sources)
         directory = gateway.directory
@@ -59,12 +59,12 @@ class Flows:
         self._server = gateway.server
         self._server.run("nft", "-f", "-", input=_COUNT)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        python = (sys.executable, "-m", "bench._flows")
+        python = (sys.executable, "-m", "lab.flows")
         log = directory / "flows.log"
         self._server.start(*python, "receive", *(str(table.path) for table in self._came), log=log, env=environment)
         wait_for("the receiver", lambda: "ready" in log.read_text("ascii"))
         self._processes = [
-            namespace.start(*python, "send", str(self._sent[name].path), str(2 * index), log=log, env=environment)
+            namespace.start(*python, "send", str(self._sent[name].path), str(2 * index), str(period_s), log=log, env=environment)
             for index, (name, namespace) in enumerate(sources.items())
         ]
         wait_for("packets", lambda: all(self._ticks(name) > 100 for name in self._names))
@@ -126,9 +126,9 @@ class _Table:
             self.view = memoryview(mmap.mmap(file.fileno(), 0))
 
 
-def send(path: str, flow: str) -> None:
+def send(path: str, flow: str, period: str) -> None:
     """Without end."""
-    times, first = _Table(Path(path)).view.cast("d"), int(flow)
+    times, first, period_s = _Table(Path(path)).view.cast("d"), int(flow), float(period)
     sockets = [socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6)]
     for sender, host, port in zip(sockets, SERVER, PORTS, strict=True):
         sender.connect((host, port))
@@ -141,7 +141,7 @@ def send(path: str, flow: str) -> None:
             except OSError:  # told that the way is closed, by the answer to an earlier one
                 sender.send(_PACKET.pack(first + family, tick))
         tick += 1
-        due = max(due + PERIOD_S, time.monotonic() - PERIOD_S)
+        due = max(due + period_s, time.monotonic() - period_s)
         time.sleep(max(0.0, due - time.monotonic()))
 
 
