@@ -7,33 +7,41 @@ from safeip.arguments_people import add_people, person_usage
 from safeip.grammar import Verbs, add, add_for, add_listing, count, formatter, holder
 
 _DEFAULT_CONFIG = "/etc/safeip/safeip.toml"
+_ADDRESS = "an IPv4 address, or an IPv6 address, which stands for its /64"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options, with `verb` and for links and people `action`. Wrong usage exits 2 and says why."""
+    parser = grammar()
+    options = parser.parse_args(arguments)
+    if wrong := _usage(options):
+        parser.error(wrong)
+    return options
+
+
+def grammar() -> argparse.ArgumentParser:
+    """All verbs with their actions and options: what the man page and the shells' completion follow too."""
     parser = argparse.ArgumentParser(
         prog="safeip",
         description="Keeps a home's services closed to the Internet and opens them to the right people.",
-        epilog="Durations are written 90s, 15m, 12h, 7d. 'safeip VERB --help' says more about a verb.",
+        epilog="Begin with 'safeip setup'. Verbs that show or change what is open ask the daemon and need root. Durations are "
+        "written 90s, 15m, 12h, 7d. 'safeip VERB --help' says more about a verb, safeip(8) about all of them.",
         allow_abbrev=False,
         formatter_class=formatter,
     )
     parser.add_argument("--config", metavar="FILE", default=_DEFAULT_CONFIG, help="the configuration (%(default)s)")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_setup(verbs)
-    add(verbs, "run", "run the daemon in the foreground")
+    add(verbs, "run", "run the daemon in the foreground, as safeip.service does")
     add(verbs, "check", "say everything that is wrong with the configuration and the ruleset; change nothing")
-    add_listing(verbs, "status", "show what runs, what is protected, how many are in and what was closed")
+    add_listing(verbs, "status", "show what runs, what is protected, how many are in and what was blocked")
     _add_grants(verbs)
     add_links(verbs)
     add_people(verbs)
     _add_bans(verbs)
     _add_history(verbs)
-    add(verbs, "down", "take SafeIP's table away, now and at boot: every protected port is as open as without SafeIP")
-    options = parser.parse_args(arguments)
-    if wrong := _usage(options):
-        parser.error(wrong)
-    return options
+    add(verbs, "down", "take SafeIP's table away, until the daemon starts again: every protected port is as open as without SafeIP")
+    return parser
 
 
 def _usage(options: argparse.Namespace) -> str | None:
@@ -52,7 +60,7 @@ def _add_setup(verbs: Verbs) -> None:
 def _add_grants(verbs: Verbs) -> None:
     grant = add(verbs, "grant", "open a service for an address")
     grant.add_argument("service", metavar="SERVICE", help="a service of the configuration")
-    grant.add_argument("address", metavar="ADDRESS", help="an IPv4 address, or an IPv6 address, which stands for its /64")
+    grant.add_argument("address", metavar="ADDRESS", help=_ADDRESS)
     add_for(grant, "how long (the service's default_duration)")
     grant.add_argument("--note", metavar="TEXT", help="who or what it is for")
     add_listing(verbs, "grants", "show who is in, until when")
@@ -65,12 +73,12 @@ def _add_grants(verbs: Verbs) -> None:
 
 
 def _add_bans(verbs: Verbs) -> None:
-    add_listing(verbs, "blocked", "show who knocked at a protected port without being in, in the last day")
-    ban = add(verbs, "ban", "keep an address away from the portal too")
-    ban.add_argument("address", metavar="ADDRESS")
+    add_listing(verbs, "blocked", "show who was blocked at a protected port, in the last day")
+    ban = add(verbs, "ban", "keep an address away from all services and from the portal, for a time")
+    ban.add_argument("address", metavar="ADDRESS", help=_ADDRESS)
     add_for(ban, "how long (1d)", default="1d")
     unban = add(verbs, "unban", "end a ban")
-    unban.add_argument("address", metavar="ADDRESS")
+    unban.add_argument("address", metavar="ADDRESS", help="an address that 'safeip bans' shows")
     add_listing(verbs, "bans", "show who is banned, until when")
 
 

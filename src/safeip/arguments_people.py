@@ -9,7 +9,8 @@ def add_people(verbs: Verbs) -> None:
     """The verb `person` with its actions."""
     person = add(verbs, "person", "make and look after people, who sign in at the portal")
     actions = person.add_subparsers(dest="action", metavar="ACTION", required=True)
-    new = _add(actions, "add", "add a person; at a terminal it asks for a password and sets up the codes of an authenticator app")
+    new = add(actions, "add", "add a person; at a terminal it asks for a password and sets up the codes of an authenticator app")
+    new.add_argument("name", metavar="NAME", type=person_name, help="what the person signs in with, such as mamie")
     new.add_argument("--admin", dest="role", action="store_const", const="admin", help="may do everything, at the portal too")
     _add_services(new, "what the person may open")
     new.add_argument("--links", action="store_true", default=None, help="may make links for these services")

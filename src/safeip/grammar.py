@@ -26,7 +26,7 @@ def add(verbs: Verbs, name: str, does: str) -> argparse.ArgumentParser:
 def add_listing(verbs: Verbs, name: str, does: str) -> argparse.ArgumentParser:
     """A verb that shows something, to people or to programs."""
     parser = add(verbs, name, does)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     return parser
 
 
