@@ -34,7 +34,7 @@ dpkg-deb --fsys-tarfile linux-image-*.deb | tar -x --keep-directory-symlink -C "
 rm linux-image-*.deb
 depmod -b "$1" "$(ls "$1/lib/modules")"
 """
-_TIDY_HOOK = 'rm -f "$1/etc/hostname" "$1/etc/resolv.conf"'
+TIDY_HOOK = 'rm -f "$1/etc/hostname" "$1/etc/resolv.conf"'
 
 
 class SetupError(Exception):
@@ -57,12 +57,12 @@ TRIXIE = Release("trixie", "Debian 13", qemu_from="trixie")
 
 def tree(release: Release) -> Path:
     """The release with PACKAGES and its kernel, unpacked. SetupError."""
-    return _tree(release.codename, PACKAGES, (_KERNEL_HOOK, _TIDY_HOOK))
+    return made_tree(release.codename, PACKAGES, (_KERNEL_HOOK, TIDY_HOOK))
 
 
 def qemu_tree(codename: str) -> Path:
     """A tree with nothing but qemu in it. SetupError."""
-    return _tree(codename, ("qemu-system-x86", "qemu-system-data", "seabios"), (_TIDY_HOOK,), label="qemu")
+    return made_tree(codename, ("qemu-system-x86", "qemu-system-data", "seabios"), (TIDY_HOOK,), label="qemu")
 
 
 @contextmanager
@@ -93,17 +93,21 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def _tree(codename: str, packages: Sequence[str], hooks: Sequence[str], label: str = "tree") -> Path:
-    path = CACHE / f"{label}-{codename}-{digest(packages, hooks, UNUSED)}"
+def made_tree(
+    codename: str, packages: Sequence[str], hooks: Sequence[str], label: str = "tree", *, unused: Sequence[str] = UNUSED,
+    options: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Debian's smallest tree and some packages, without files that are `unused`; `options` are mmdebstrap's. SetupError."""
+    path = CACHE / f"{label}-{codename}-{digest(packages, hooks, unused, *options)}"
     with made_once(path, f"{label}-{codename}-*") as new:
         if new is None:
             return path
         print(f"Making a tree of Debian {codename} ({label})", flush=True)
         command = [
             "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
-            *(f"--dpkgopt=path-exclude={pattern}" for pattern in UNUSED),
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in unused),
             *(f"--customize-hook={hook}" for hook in hooks),
-            codename, str(new), _mirror(),
+            *options, codename, str(new), _mirror(),
         ]  # fmt: skip
         log = path.with_suffix(".log")
         with log.open("w") as output:
