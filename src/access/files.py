@@ -24,6 +24,10 @@ class StateError(Exception):
         self.message = message
 
 
+class InUse(StateError):
+    """State that another process has, which may end."""
+
+
 class NotSaved(Exception):
     """A change that could not be written and was not made: the old state stands, on disk and in memory."""
 
@@ -119,7 +123,7 @@ def _write(name: str, data: bytes, directory: int) -> None:
 def lock_directory(path: str, wait_s: float = 0.0) -> int:
     """Claim a state directory for this process, until the descriptor that is given back is closed.
 
-    Waits up to `wait_s` seconds for the one before, which may be on its way out. Raises StateError.
+    Waits up to `wait_s` seconds for the one before, which may be on its way out. Raises InUse, StateError.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -132,7 +136,7 @@ def lock_directory(path: str, wait_s: float = 0.0) -> int:
         except BlockingIOError:
             if time.monotonic() >= end:
                 os.close(fd)
-                raise StateError(path, "", "is in use by another SafeIP; stop that one first") from None
+                raise InUse(path, "", "is in use by another SafeIP; stop that one first") from None
             time.sleep(0.02)  # flock cannot wait for a bounded time
         except OSError as error:
             os.close(fd)

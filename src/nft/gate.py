@@ -185,6 +185,16 @@ class Gate:
         waits = (self._ledger.next_s(), kernel.next_s())
         return min((wait for wait in waits if wait is not None), default=None)
 
+    @property
+    def grants(self) -> int:
+        """How many are open."""
+        return self._ledger.book.grants()
+
+    @property
+    def unrecorded(self) -> str | None:
+        """Why what is open cannot be written down; None: it is."""
+        return self._ledger.unrecorded
+
     def repair(self) -> None:
         """Hear what others did: table and rules are put right at once, the rest by `work`.
 

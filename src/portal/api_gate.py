@@ -43,8 +43,20 @@ class _GateApi:
         now = self._site.clock()
         open_links = sum(link.state(now) == "open" for link in links)
         return web.json_response(
-            {**status, "url": settings.url, "links": {"all": len(links), "open": open_links}}
+            {
+                **status,
+                "certificate": self._certificate(),
+                "url": settings.url,
+                "links": {"all": len(links), "open": open_links},
+            }
         )
+
+    def _certificate(self) -> str | None:
+        """What is wrong with the certificate's files as they are now."""
+        if (certificate := self._site.certificate) is None:
+            return None
+        certificate.look()
+        return certificate.trouble
 
     async def grants(self, request: web.Request) -> web.Response:
         """All grants, or those of ?service, ?holder and ?address."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import ssl
@@ -15,7 +16,7 @@ from typing import Any
 import jinja2
 from aiohttp import web
 
-from access.files import NotSaved, StateError
+from access.files import InUse, NotSaved, StateError
 from access.gate import GateUnavailable
 from access.services import Services
 from access.start import start
@@ -31,7 +32,7 @@ from portal.peer import ControlPeers
 from portal.quiet import http_logger, unhandled
 from portal.settings import Settings
 from portal.site import Site, is_secure, make_site
-from portal.tls import TlsError, server_context
+from portal.tls import FilesError, TlsError, server_certificate
 
 _END_WITHIN_S = 5.0
 # Not resolved: the tree may be seen through a descriptor (/proc/self/fd/N) whose real path is closed to us.
@@ -49,17 +50,20 @@ async def serve(
     *,
     owner: int | None = None,
     enter_cell: Callable[[], None] | None = None,
+    tell_certificate: Callable[[str | None], None] | None = None,
 ) -> int:
     """Serve the public pages on `listeners` and the API on `control` until SIGTERM, SIGINT or the gate's end.
 
     The sockets are bound by the caller and belong to this function from now on. `ready` is called once
     everything answers. `owner` is the uid of the gate, which may use the control socket beside root and
     the portal's own uid. `enter_cell` is called once no program needs to be run any more, before anything is
-    heard from outside and before the first thread.
+    heard from outside and before the first thread. `tell_certificate` hears why newer certificate files are not taken
+    up, and None once they are.
 
     Returns the exit code: 0 after a signal, and after the gate has closed the wire, by which it ends the portal;
-    1 where something at start could not be taken, where what was left could not be written, or where the gate
-    talked garbage, with one line on standard error.
+    with one line on standard error EX_CONFIG (78) and EX_DATAERR (65) of sysexits.h where certificate files or state
+    will not do until somebody mends them, and 1 where something else at start could not be taken, where what was left
+    could not be written, or where the gate talked garbage.
     """
     asyncio.get_running_loop().set_exception_handler(unhandled)
     stop = _stop_signals()
@@ -72,19 +76,25 @@ async def serve(
             access = start(settings.state_dir, services, gate, settings.limits)
             stack.push_async_callback(access.close)
             pages = Pages(_ROOT, secure=is_secure(settings))
-            site = make_site(settings, access, gate, pages)
-            tls = server_context(settings)
+            certificate = server_certificate(settings, tell_certificate)
+            site = make_site(settings, access, gate, pages, certificate=certificate)
             if enter_cell is not None:
                 enter_cell()
             await gate.watch(_listener(EventKeeper(access.history), Live(services, site.clients)))
-            await stack.enter_async_context(_listening(site, tls, listeners, control, ControlPeers(owner)))
+            await stack.enter_async_context(_listening(site, certificate.context if certificate else None, listeners, control, ControlPeers(owner)))
             ready()
             gate.closed.add_done_callback(lambda closed: _end(stop, closed.result()))
             if wrong := await stop:
                 return _fail(f"{wrong}: the portal ends")
     except _START_ERRORS as error:
-        return _fail(str(error))
+        return _fail(str(error), _code(error))
     return 0
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, FilesError):
+        return os.EX_CONFIG
+    return os.EX_DATAERR if isinstance(error, StateError) and not isinstance(error, InUse) else 1
 
 
 def _listener(keeper: EventKeeper, live: Live) -> EventListener:
@@ -142,6 +152,6 @@ async def _listening(
                 await asyncio.gather(*(runner.cleanup() for runner in runners))
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 1) -> int:
     print(f"safeip: {message}", file=sys.stderr, flush=True)
-    return 1
+    return code

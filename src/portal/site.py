@@ -16,6 +16,7 @@ from portal.client_address import ClientAddress, Visitor
 from portal.cookies import Cookie
 from portal.pages import Pages
 from portal.settings import Settings
+from portal.tls import Certificate
 
 REMEMBERED = 8
 """Links that a browser keeps."""
@@ -27,7 +28,7 @@ _REMEMBERED_S = 400 * 86400
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One portal: its settings, what decides, the gate, and the pages. `clock` gives seconds since 1970."""
+    """One portal: its settings, what decides, the gate, and the pages. `clock` gives seconds since 1970; no `certificate`: plain HTTP."""
 
     settings: Settings
     access: Access
@@ -39,6 +40,7 @@ class Site:
     links_cookie: Cookie
     clients: ClientAddress
     clock: Callable[[], float] = time.time
+    certificate: Certificate | None = None
 
     def visitor(self, request: web.Request) -> Visitor:
         """Where a request comes from. Raises BadClientAddress."""
@@ -75,7 +77,13 @@ class Site:
 
 
 def make_site(
-    settings: Settings, access: Access, gate: Gate, pages: Pages, clock: Callable[[], float] = time.time
+    settings: Settings,
+    access: Access,
+    gate: Gate,
+    pages: Pages,
+    clock: Callable[[], float] = time.time,
+    *,
+    certificate: Certificate | None = None,
 ) -> Site:
     """Put the parts together as the settings say."""
     secure = is_secure(settings)
@@ -95,6 +103,7 @@ def make_site(
             settings.ipv6_prefix,
         ),
         clock,
+        certificate,
     )
 
 

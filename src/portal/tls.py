@@ -2,9 +2,11 @@
 
 import logging
 import os
+import pwd
 import ssl
 import subprocess
 import tempfile
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,68 +20,133 @@ _DAYS = 820
 _RENEW_BEFORE_S = 30 * 86400
 _OPENSSL_WITHIN_S = 30
 
+# OpenSSL's names for its reasons
+_MISMATCH = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+_WEAK = ("CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_KEY_TOO_SMALL")
+
 _Stamp = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
 class TlsError(Exception):
-    """No TLS with these files. The message names them and says what is wrong."""
+    """No TLS. The message says what is wrong."""
 
 
-def server_context(settings: Settings) -> ssl.SSLContext | None:
-    """What listeners speak; None for plain HTTP. Blocks. Raises TlsError."""
+class FilesError(TlsError):
+    """The files under portal.tls will not do: the key to blame, its file, what is wrong and what would be right."""
+
+    def __init__(self, key: str, path: str, wrong: str, right: str) -> None:
+        super().__init__(f'portal.tls.{key}: "{path}" {wrong}; {right}')
+
+
+def server_certificate(settings: Settings, tell: Callable[[str | None], None] | None = None) -> "Certificate | None":
+    """What listeners speak TLS with; None for plain HTTP. Blocks. Raises TlsError, and its FilesError for an admin's own files.
+
+    `tell` hears later why newer files are not taken up, and None once they are.
+    """
     if settings.tls == "off":
         return None
-    files = settings.tls if isinstance(settings.tls, Files) else self_signed(settings)
-    return _Certificate(files).context
+    return Certificate(settings.tls if isinstance(settings.tls, Files) else self_signed(settings), tell)
 
 
-class _Certificate:
-    """A pair of files, looked at with each handshake: two stat calls, some microseconds."""
+class Certificate:
+    """A pair of files, looked at with each handshake: two stat calls, some microseconds.
 
-    def __init__(self, files: Files) -> None:
+    `context` is for listeners. `trouble` says why newer files are not taken up; the pair read before is in use then.
+    """
+
+    def __init__(self, files: Files, tell: Callable[[str | None], None] | None = None) -> None:
+        """Raises FilesError."""
         self._files = files
-        try:
-            self._seen: _Stamp | None = self._stamp()
-        except OSError as error:
-            raise TlsError(f"{error.filename}: {error.strerror}") from None
+        self._tell = tell
+        self._user = _own_name()
+        self.trouble: str | None = None
+        self._seen = self._stamp()
         self.context = self._current = self._load()
         # A context that handshakes go on with cannot change its certificate; the callback puts another in its place.
         self.context.sni_callback = self._choose
 
+    def look(self) -> None:
+        """Take up the files if they have changed."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return
+        self._seen = stamp
+        try:
+            self._current = self._load()
+        except FilesError as error:
+            self._tell_of(f"{error}; the certificate read before stays in use")
+        else:
+            self._tell_of(None)
+
+    def _tell_of(self, trouble: str | None) -> None:
+        if trouble is not None:
+            log.warning("%s", trouble)
+        if trouble != self.trouble and self._tell is not None:
+            self._tell(trouble)
+        self.trouble = trouble
+
     def _choose(
         self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _asked: ssl.SSLContext
     ) -> None:
-        try:
-            stamp: _Stamp | None = self._stamp()
-        except OSError:
-            stamp = None  # away for the moment in which it is replaced
-        if stamp is not None and stamp != self._seen:
-            self._seen = stamp
-            try:
-                self._current = self._load()
-            except TlsError as error:
-                log.warning("%s; the certificate read before stays in use", error)
+        self.look()
         if self._current is not self.context:
             connection.context = self._current
 
-    def _stamp(self) -> _Stamp:
-        certificate, key = (os.stat(path) for path in (self._files.certificate, self._files.key))  # noqa: PTH116 - twice a handshake
+    def _stamp(self) -> _Stamp | None:
+        """None where one of them is not there."""
+        try:
+            certificate, key = (os.stat(path) for path in (self._files.certificate, self._files.key))  # noqa: PTH116 - twice a handshake
+        except OSError:
+            return None
         return (
             (certificate.st_mtime_ns, certificate.st_size, certificate.st_ino),
             (key.st_mtime_ns, key.st_size, key.st_ino),
         )
 
     def _load(self) -> ssl.SSLContext:
+        certificate, key = self._files.certificate, self._files.key
+        for name, path in (("certificate", certificate), ("key", key)):
+            try:
+                with open(path, "rb"):  # noqa: PTH123 - as load_cert_chain does, which does not say which of the two fails
+                    pass
+            except OSError as error:
+                raise self._unreadable(name, path, error) from None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(certificate)
+        except OSError:
+            right = "write there the certificate and its chain, each from BEGIN CERTIFICATE to END CERTIFICATE"
+            raise FilesError("certificate", certificate, "is no certificate in PEM", right) from None
+        try:
             # The empty password: an encrypted key must fail, not ask at a terminal.
-            context.load_cert_chain(self._files.certificate, self._files.key, password="")
+            context.load_cert_chain(certificate, key, password="")
         except OSError as error:  # ssl.SSLError is one
-            what = getattr(error, "reason", None) or error.strerror or "cannot be read"
-            raise TlsError(f"{self._files.certificate} and {self._files.key} are no pair: {what}") from None
+            reason = getattr(error, "reason", None)
+            if reason in _MISMATCH:
+                wrong, right = f'is not the key of "{certificate}"', "put there the key that this certificate was made with"
+                raise FilesError("key", key, wrong, right) from None
+            if reason in _WEAK:
+                wrong, right = f"is not taken by OpenSSL ({reason})", "have one made with a key of EC P-256, or of RSA with 2048 bits"
+                raise FilesError("certificate", certificate, wrong, right) from None
+            raise FilesError("key", key, "is no private key in PEM without a password", "put one there") from None
         return context
+
+    def _unreadable(self, name: str, path: str, error: OSError) -> FilesError:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return FilesError(name, path, "is not there", 'name a file that is, or write tls = "auto"')
+        if isinstance(error, PermissionError):
+            right = f"let the group of {self._user} read it and enter its directory, as certbot-deploy-hook does, then restart SafeIP"
+            return FilesError(name, path, f"may not be read by the user {self._user}", right)
+        return FilesError(name, path, f"cannot be read ({error.strerror})", "name a file in PEM")
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def self_signed(settings: Settings) -> Files:

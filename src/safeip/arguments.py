@@ -4,9 +4,9 @@ import argparse
 
 from safeip.arguments_links import add_links
 from safeip.arguments_people import add_people, person_usage
+from safeip.config import DEFAULT_CONFIG
 from safeip.grammar import Verbs, add, add_for, add_listing, count, formatter, holder
 
-_DEFAULT_CONFIG = "/etc/safeip/safeip.toml"
 _ADDRESS = "an IPv4 address, or an IPv6 address, which stands for its /64"
 
 
@@ -29,7 +29,7 @@ def grammar() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=formatter,
     )
-    parser.add_argument("--config", metavar="FILE", default=_DEFAULT_CONFIG, help="the configuration (%(default)s)")
+    parser.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="the configuration (%(default)s)")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_setup(verbs)
     add(verbs, "run", "run the daemon in the foreground, as safeip.service does")

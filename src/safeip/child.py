@@ -10,24 +10,27 @@ from pathlib import Path
 
 from portal.serve import serve
 from safeip import cell_portal, privileges
+from safeip.portal_process import CERTIFICATE_GOOD, CERTIFICATE_OLD, READY
 
 _CONNECTIONS = 4096  # at 39 KiB each
 
 
 def main(arguments: list[str]) -> int:
-    """Run the portal on inherited descriptors: gate, control, settings, ready, the gate's uid, listeners."""
+    """Run the portal on inherited descriptors: gate, control, settings, signs, the gate's uid, listeners."""
     privileges.check_given_up()
     _allow_connections()
     _keep_descriptors()
-    gate, control, settings, ready, owner, *listeners = (int(argument) for argument in arguments)
+    gate, control, settings, signs, owner, *listeners = (int(argument) for argument in arguments)
     with os.fdopen(settings, "rb") as file:
         file.seek(0)
         # written by the gate into a file that has no name: nobody else had a hand in it
         chosen = pickle.load(file)  # noqa: S301
 
-    def tell_ready() -> None:
-        os.write(ready, b"\n")
-        os.close(ready)
+    def tell(sign: int) -> None:
+        os.write(signs, bytes([sign]))
+
+    def tell_certificate(trouble: str | None) -> None:
+        tell(CERTIFICATE_GOOD if trouble is None else CERTIFICATE_OLD)
 
     return asyncio.run(
         serve(
@@ -35,9 +38,10 @@ def main(arguments: list[str]) -> int:
             socket.socket(fileno=gate),
             [socket.socket(fileno=number) for number in listeners],
             socket.socket(fileno=control),
-            tell_ready,
+            lambda: tell(READY),
             owner=owner,
             enter_cell=lambda: cell_portal.enter(chosen),
+            tell_certificate=tell_certificate,
         )
     )
 

@@ -14,7 +14,10 @@ _INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the arguments (those of the process) say; the exit code."""
+    """Do what the arguments (those of the process) say; the exit code.
+
+    `run` ends with EX_CONFIG (sysexits.h, 78) for a configuration that is no good, and with the daemon's own codes.
+    """
     options = parse(arguments)
     try:
         match options.verb:
@@ -32,9 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
                 code = client.do(options)
         sys.stdout.flush()
     except ConfigError as error:
-        for problem in error.problems:
-            complain(str(problem))
-        return 1
+        for line in str(error).split("\n"):
+            complain(line)
+        return os.EX_CONFIG if options.verb == "run" else 1
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
         return 1

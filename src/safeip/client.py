@@ -41,8 +41,9 @@ def _status(control: Control, options: Options) -> None:
         ("blocked", f"{output.plural(status['closed_packets'], 'packet')}, {output.size(status['closed_bytes'])}"),
         ("flooded", f"{output.plural(status['flooded_packets'], 'packet')} to the portal, beyond what one source may"),
     )
-    if status["record"] is not None:
-        output.print_fields(("warning", status["record"]))
+    for trouble in (status["record"], status["certificate"]):
+        if trouble is not None:
+            output.print_fields(("warning", trouble))
     print()
     services = [
         (name, service["title"], ", ".join(service["ports"]), service["grants"])

@@ -15,9 +15,10 @@ from nft.policy import Policy
 from portal.settings import Files, Listen, Network, Settings, Tls
 from safeip import values
 from safeip.config_services import read_services
-from safeip.problem import ConfigError, Problem, WrongValueError, shown
+from safeip.problem import ConfigError, NotConfiguredError, Problem, WrongValueError, shown
 from safeip.section import Report, Section
 
+DEFAULT_CONFIG = "/etc/safeip/safeip.toml"
 DEFAULT_RUNTIME_DIR = "/run/safeip"
 CONTROL_SOCKET = "control.sock"  # in runtime_dir
 DEFAULT_STATE_DIR = "/var/lib/safeip"
@@ -92,7 +93,7 @@ def read_text(path: str) -> str:
         with Path(path).open("rb") as file:
             content = file.read(_LONGEST_FILE + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        raise ConfigError([_unreadable(path, error)]) from error
+        raise _unreadable(path, error) from error
     if len(content) > _LONGEST_FILE:
         raise ConfigError([Problem(path, "", "is larger than 1 MiB", "name a safeip.toml with --config FILE")])
     try:
@@ -105,15 +106,19 @@ def read_text(path: str) -> str:
     return text
 
 
-def _unreadable(path: str, error: Exception) -> Problem:
+def _unreadable(path: str, error: Exception) -> ConfigError:
+    right = "name the configuration with --config FILE"
+    if isinstance(error, FileNotFoundError) and path == DEFAULT_CONFIG:
+        return NotConfiguredError(path)
     if isinstance(error, FileNotFoundError):
-        return Problem(path, "", "there is no such file", "name the configuration with --config FILE")
-    if isinstance(error, PermissionError):
-        return Problem(path, "", "may not be read by this user", "run as root, or give the file to the user's group")
-    if isinstance(error, IsADirectoryError):
-        return Problem(path, "", "is a directory", "name the file in it, such as safeip.toml")
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return Problem(path, "", f"can't be read: {reason}", "name the configuration with --config FILE")
+        wrong = "there is no such file"
+    elif isinstance(error, PermissionError):
+        wrong, right = "may not be read by this user", f"run it as root (sudo safeip …); for the daemon, chmod 644 {path}"
+    elif isinstance(error, IsADirectoryError):
+        wrong, right = "is a directory", "name the file in it, such as safeip.toml"
+    else:
+        wrong = f"can't be read: {error.strerror if isinstance(error, OSError) else error}"
+    return ConfigError([Problem(path, "", wrong, right)])
 
 
 def _look_for(report: Report, key: str, path: str) -> None:

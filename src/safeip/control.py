@@ -98,9 +98,13 @@ class Control:
     def _silence(self, error: Exception) -> str:
         if isinstance(error, PermissionError):
             return f"this user may not use {self._path}: run it as root (sudo safeip …)"
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            from safeip import service  # noqa: PLC0415 (needed after a failure only)
+
+            return service.silence(self._path)
         if isinstance(error, TimeoutError):
             return f"the daemon did not answer at {self._path} within {_PATIENCE_S:.0f} s (journalctl -u safeip)"
-        return f"the daemon does not answer at {self._path}: is it running? (systemctl status safeip)"
+        return f"the daemon does not answer at {self._path} as it should: systemctl status safeip, or its log, says more"
 
     def _refusal(self, status: int, content: bytes) -> ControlError:
         """The sentence and the field out of an application/problem+json of RFC 9457."""

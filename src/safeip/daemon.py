@@ -20,13 +20,19 @@ from safeip import cell_gate, privileges, sockets
 from safeip.closed import Closed
 from safeip.config import Config
 from safeip.directories import StartError, lock, make_runtime_directory, make_state_directory
-from safeip.portal_process import PortalProcess
+from safeip.portal_process import CERTIFICATE_GOOD, CERTIFICATE_OLD, READY, PortalProcess
 from safeip.reload import Reload
 from safeip.systemd import Systemd, beat
 
+_FOR_GOOD = (os.EX_DATAERR, os.EX_CONFIG)  # how a portal ends that does not start until somebody mends something
+
 
 def run(config: Config) -> int:
-    """Run in the foreground until SIGTERM or SIGINT; the exit code. Whatever happens, the table stays."""
+    """Run in the foreground until SIGTERM or SIGINT; the exit code. Whatever happens, the table stays.
+
+    EX_DATAERR and EX_CONFIG (65, 78; sysexits.h, systemd.exec(5)) where state or certificate files will not do until
+    somebody mends them: trying again would fill the log. 1 for everything else that goes wrong.
+    """
     try:
         with contextlib.ExitStack() as stack:
             account = privileges.portal_account()
@@ -55,7 +61,7 @@ def run(config: Config) -> int:
             return _serve(server, portal, signals, reload, systemd)
     except (StartError, PermissionError, KernelError, RecordError) as error:
         log(str(error))
-        return 1
+        return os.EX_DATAERR if isinstance(error, RecordError) else 1
 
 
 def down(config: Config) -> int:
@@ -81,11 +87,11 @@ def log(line: str) -> None:
 
 
 def _serve(server: Server, portal: PortalProcess, signals: socket.socket, reload: Reload, systemd: Systemd) -> int:
-    def ready() -> None:
-        server.forget(portal.ready)
-        if os.read(portal.ready, 1):
-            log("ready")
-            reload.open()
+    def told() -> None:
+        if signs := os.read(portal.signs, 4096):
+            _heed(signs, reload)
+        else:
+            server.forget(portal.signs)
 
     def heard() -> None:
         numbers = set(signals.recv(4096))
@@ -94,23 +100,39 @@ def _serve(server: Server, portal: PortalProcess, signals: socket.socket, reload
         if signal.SIGHUP in numbers:
             reload.ask()
         if signal.SIGALRM in numbers:
-            systemd.alive()
+            systemd.alive(reload.status())
 
-    server.when_readable(portal.ready, ready)
+    server.when_readable(portal.signs, told)
     server.when_readable(signals.fileno(), heard)
     server.when_readable(reload.fileno(), reload.go_on)
     try:
         server.run()
     except PortalGone:
-        code = portal.wait()
-        if code != 1:  # with 1 it has said why
-            log(f"the portal ended with status {code}")
-        return 1
+        return _end_of(portal, reload)
     except ProtocolError as error:
         log(f"the portal broke the wire's rules, so everything ends: {error}")
         return 1
     systemd.stopping()
     return 0
+
+
+def _heed(signs: bytes, reload: Reload) -> None:
+    for sign in signs:
+        if sign == READY and not reload.is_open:
+            log("ready")
+            reload.open()
+        elif sign in {CERTIFICATE_OLD, CERTIFICATE_GOOD}:
+            reload.certificate_is_old = sign == CERTIFICATE_OLD
+
+
+def _end_of(portal: PortalProcess, reload: Reload) -> int:
+    """The exit code that the portal's end comes to."""
+    code = portal.wait()
+    if code in _FOR_GOOD and not reload.is_open:
+        return code
+    if code != 1:  # with these it has said why
+        log(f"the portal ended with status {code}")
+    return 1
 
 
 def _write(closed: Closed, config: Config) -> None:

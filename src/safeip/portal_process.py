@@ -12,13 +12,16 @@ from pathlib import Path
 from portal.settings import Settings
 from safeip import privileges
 
+READY, CERTIFICATE_OLD, CERTIFICATE_GOOD = b"rog"
+"""What the portal tells: that it answers; that newer certificate files are not taken up; that they are."""
+
 _PATIENCE_S = 5.0
 _ENVIRONMENT = ("LANG", "TZ")
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from safeip.child import main; sys.exit(main(sys.argv[1:]))"
 
 
 class PortalProcess:
-    """A started portal. `connection` is the gate's end of the wire; a byte from `ready` says that it answers."""
+    """A started portal. `connection` is the gate's end of the wire; from `signs` come READY and the others, a byte each."""
 
     def __init__(
         self,
@@ -29,14 +32,14 @@ class PortalProcess:
     ) -> None:
         """Start it. The listening sockets are bound by the caller, and given by inheritance."""
         self.connection, theirs = socket.socketpair()
-        self.ready, ready = os.pipe()
+        self.signs, signs = os.pipe()
         self._code: int | None = None
         # the tree by descriptor: it may lie in a directory that the portal's user cannot enter
         tree = os.open(Path(__file__).parents[2], os.O_PATH | os.O_DIRECTORY)
         chosen = os.memfd_create("settings")
         os.write(chosen, pickle.dumps(settings))
-        theirs_only = [theirs.fileno(), ready, tree, chosen]
-        numbers = [theirs.fileno(), control.fileno(), chosen, ready]
+        theirs_only = [theirs.fileno(), signs, tree, chosen]
+        numbers = [theirs.fileno(), control.fileno(), chosen, signs]
         listening = [listener.fileno() for listener in listeners]
         arguments = [*numbers, os.geteuid(), *listening]
         self.pid = os.fork()
@@ -68,7 +71,7 @@ class PortalProcess:
         """Close the wire, at which the portal ends in peace, and wait for that."""
         self.connection.close()
         self.wait()
-        os.close(self.ready)
+        os.close(self.signs)
 
 
 def _become_portal(account: privileges.Account, tree: int, inherited: list[int], arguments: list[str]) -> None:

@@ -25,11 +25,19 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration can't be used. `problems` holds everything that was found, at least one."""
+    """The configuration can't be used. `problems` holds everything that was found, at least one; its text is a line each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class NotConfiguredError(ConfigError):
+    """There is no configuration in the usual place: SafeIP was never set up."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__([Problem(path, "", "there is no such file", "begin with 'safeip setup'")])
+        self.args = (f"there is no {path} yet: begin with 'safeip setup'",)
 
 
 class WrongValueError(ValueError):

@@ -42,7 +42,9 @@ class Reload:
         self._closed = closed
         self._systemd = systemd
         self._log = log
-        self._wanted = self._open = False
+        self.certificate_is_old = False
+        """What the portal tells: newer certificate files are not taken up."""
+        self._wanted = self._failed = self.is_open = False
         self._reading: threading.Thread | None = None
         self._read: Config | Exception | None = None
         self._done = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -53,9 +55,20 @@ class Reload:
 
     def open(self) -> None:
         """Portal and gate both answer: from now on `ask` is heard, and if it was called before, now."""
-        self._open = True
-        self._systemd.ready(_status(self._config))
+        self.is_open = True
+        self._systemd.ready(self.status())
         self._begin()
+
+    def status(self) -> str:
+        """How the daemon is, in the line that `systemctl status` shows."""
+        told = [f"keeps {_many(len(self._config.policy.services), 'service')} closed, {_many(self._gate.grants, 'grant')}"]
+        if self._failed:
+            told.append("the last reload changed nothing, see the log")
+        if self.certificate_is_old:
+            told.append("newer certificate files are not taken up, see safeip status")
+        if self._gate.unrecorded is not None:
+            told.append(self._gate.unrecorded)
+        return "; ".join(told)
 
     def ask(self) -> None:
         """Reload, after the one that is under way."""
@@ -67,17 +80,16 @@ class Reload:
         os.eventfd_read(self._done)
         self._join()
         read, self._read = self._read, None
-        status = "the last reload changed nothing, see the log"
+        self._failed = True
         if isinstance(read, Config):
-            if self._change(read):
-                status = _status(read)
+            self._failed = not self._change(read)
         elif isinstance(read, ConfigError | NotSaved):
             for line in str(read).splitlines():
                 self._log(line)
             self._log("not reloaded: nothing was changed")
         elif read is not None:
             raise read
-        self._systemd.ready(status)
+        self._systemd.ready(self.status())
         self._begin()
 
     def close(self) -> None:
@@ -86,7 +98,7 @@ class Reload:
         os.close(self._done)
 
     def _begin(self) -> None:
-        if self._wanted and self._open and self._reading is None:
+        if self._wanted and self.is_open and self._reading is None:
             self._wanted = False
             self._systemd.reloading()
             self._reading = threading.Thread(target=self._prepare)
@@ -108,11 +120,11 @@ class Reload:
         try:
             self._gate.reload(new.policy)
         except KernelError as error:
-            self._log(f"not reloaded: the kernel refuses the ruleset: {error}; nothing was changed")
             try:
                 self._closed.write(self._config.policy)
             except NotSaved as second:
                 self._log(f"{second}; it closes what {new.path} says, from the next boot on")
+            self._log(f"not reloaded: the kernel refuses the ruleset: {error}; nothing was changed")
             return False
         for event in events(new):
             self._server.tell(event)
@@ -186,6 +198,5 @@ def _services(config: Config) -> dict[str, dict[str, object]]:
     }
 
 
-def _status(config: Config) -> str:
-    count = len(config.policy.services)
-    return f"keeps {count} service{'' if count == 1 else 's'} closed"
+def _many(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -31,9 +31,9 @@ class Systemd:
         """It ends because it was asked to."""
         self._tell("STOPPING=1")
 
-    def alive(self) -> None:
-        """The loop goes round; see `beat`."""
-        self._tell("WATCHDOG=1")
+    def alive(self, status: str) -> None:
+        """The loop goes round; see `beat`. `status` as for `ready`."""
+        self._tell(f"WATCHDOG=1\nSTATUS={status}")
 
     def _tell(self, state: str) -> None:
         if self._notifier is not None:

@@ -452,9 +452,7 @@ def test_down_waits_for_the_daemons_end_and_takes_the_table_away(tmp_path: Path)
 
         assert has_table(gateway.host, "safeip"), "closed stays closed"
         assert not gateway.stranger.reaches("http://home.test/")
-        silence = (
-            f"the daemon does not answer at {gateway.runtime}/control.sock: is it running? (systemctl status safeip)"
-        )
+        silence = f"no daemon listens at {gateway.runtime}/control.sock: start it with 'safeip --config FILE run'"
         assert refused(gateway, "grants") == silence
         done = gateway.cli("down")
         assert (done.stdout, done.stderr) == ("", "")

@@ -256,7 +256,7 @@ def test_state_that_cannot_be_read_is_named_and_kept(stopped, name, content, say
     stopped.log.write_text("")
     path = stopped.state / name
     path.write_text(content)
-    line = refused(stopped)
+    line = refused(stopped, os.EX_DATAERR)
     assert str(path) in line
     assert says in line
     assert path.read_text() == content

@@ -32,7 +32,7 @@ from portal.peer import ControlPeers
 from portal.quiet import http_logger
 from portal.settings import Settings
 from portal.site import Site, is_secure, make_site
-from portal.tls import server_context
+from portal.tls import server_certificate
 
 ROOT = Path(__file__).parents[3]
 HERE = "127.0.0.1"
@@ -374,7 +374,9 @@ async def house(
         monotonic=lambda: now[0],
     )
     await gate.watch(EventKeeper(access.history))
-    site = make_site(chosen, access, gate, _pages(secure=is_secure(chosen)), clock=lambda: now[0])
+    certificate = server_certificate(chosen)
+    pages = _pages(secure=is_secure(chosen))
+    site = make_site(chosen, access, gate, pages, clock=lambda: now[0], certificate=certificate)
     door = public_door(site)
     more(door.app)
     public = web.AppRunner(door.app)
@@ -389,7 +391,7 @@ async def house(
     unix.bind(control)
     for runner in (public, private):
         await runner.setup()
-    listening = await edge.listen(public, listener, every_answer(site), server_context(chosen))
+    listening = await edge.listen(public, listener, every_answer(site), certificate and certificate.context)
     try:
         await web.SockSite(private, unix).start()
         yield House(site, door, gate, peer, listener.getsockname()[:2], control, now)

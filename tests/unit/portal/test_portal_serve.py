@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from portal_house import ROOT, SERVICES
 
+from access import files
 from portal.settings import Files, Settings
 
 CHILD = """
@@ -133,7 +134,7 @@ def test_state_that_cannot_be_taken(tmp_path: Path, name: str, text: str, words:
     file.chmod(0o600)
     with child(tmp_path) as portal:
         code, said = portal.end()
-        assert code == 1
+        assert code == os.EX_DATAERR
         assert said.startswith(f"safeip: {file}: ")
         assert words in said
         assert said.count("\n") == 1
@@ -143,7 +144,21 @@ def test_state_that_cannot_be_taken(tmp_path: Path, name: str, text: str, words:
 def test_a_certificate_that_cannot_be_taken(tmp_path: Path) -> None:
     with child(tmp_path, tls=Files("/nowhere/cert.pem", "/nowhere/key.pem")) as portal:
         code, said = portal.end()
-        assert (code, said) == (1, "safeip: /nowhere/cert.pem: No such file or directory\n")
+        assert code == os.EX_CONFIG
+        assert said == (
+            'safeip: portal.tls.certificate: "/nowhere/cert.pem" is not there; name a file that is, or write tls = "auto"\n'
+        )
+
+
+def test_state_that_another_has_may_be_free_when_it_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    other = files.lock_directory(str(tmp_path / "state"))
+    try:
+        with child(tmp_path) as portal:
+            code, said = portal.end()
+    finally:
+        os.close(other)
+    assert (code, said) == (1, f"safeip: {tmp_path}/state: is in use by another SafeIP; stop that one first\n")
 
 
 def test_https_with_the_tree_seen_through_a_descriptor(tmp_path: Path) -> None:

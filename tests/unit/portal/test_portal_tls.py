@@ -17,7 +17,7 @@ from portal_house import SERVICES, in_loop
 
 from portal import tls
 from portal.settings import Files, Settings
-from portal.tls import TlsError, server_context
+from portal.tls import Certificate, FilesError, TlsError, server_certificate
 
 
 def settings(tmp_path: Path, **values: Any) -> Settings:
@@ -25,6 +25,11 @@ def settings(tmp_path: Path, **values: Any) -> Settings:
         url="https://open.example.org:8443", listen=(), services=SERVICES, state_dir=str(tmp_path)
     )
     return replace(base, **values)
+
+
+def server_context(chosen: Settings) -> ssl.SSLContext | None:
+    certificate = server_certificate(chosen)
+    return None if certificate is None else certificate.context
 
 
 def make_pair(folder: Path, name: str) -> Files:
@@ -133,54 +138,67 @@ async def test_files_are_taken_up_again_and_a_wrong_pair_is_not(
 ) -> None:
     live = make_pair(tmp_path / "live", "one.example")
     two, three = make_pair(tmp_path / "two", "two.example"), make_pair(tmp_path / "three", "three.example")
-    async with await listen(server_context(settings(tmp_path, tls=live))) as server:
+    told: list[str | None] = []
+    certificate = Certificate(live, told.append)
+    async with await listen(certificate.context) as server:
         port = server.sockets[0].getsockname()[1]
         one = pem(live.certificate)
         assert await served_name(port) == one
+        assert certificate.trouble is None
         # Half of a renewal: the certificate is there, its key is not yet
         shutil.copy(two.certificate, live.certificate)
         with caplog.at_level(logging.WARNING):
             for _ in range(3):
                 assert await served_name(port) == one
-        assert len(caplog.records) == 1, "told once"
+        assert len(caplog.records) == len(told) == 1, "told once"
         assert "stays in use" in caplog.text
+        assert certificate.trouble == told[0]
+        assert str(told[0]).startswith(f'portal.tls.key: "{live.key}" is not the key of "{live.certificate}"; ')
         shutil.copy(two.key, live.key)
         assert await served_name(port) == pem(two.certificate)
+        assert (certificate.trouble, told[1:]) == (None, [None])
         assert await served_name(port, sni=None) == pem(two.certificate)
         os.unlink(live.key)  # noqa: PTH108 - nothing else runs in this loop
         assert await served_name(port) == pem(two.certificate)
+        assert f'portal.tls.key: "{live.key}" is not there; ' in str(certificate.trouble)
         shutil.copy(three.certificate, live.certificate)
         shutil.copy(three.key, live.key)
+        certificate.look()  # nobody needs to come
+        assert certificate.trouble is None
         assert await served_name(port) == pem(three.certificate)
 
 
 def test_files_that_will_not_do_at_start(tmp_path: Path) -> None:
     one, two = make_pair(tmp_path / "one", "one.example"), make_pair(tmp_path / "two", "two.example")
-    encrypted = tmp_path / "encrypted.pem"
-    command = [
-        "openssl",
-        "pkey",
-        "-in",
-        one.key,
-        "-aes128",
-        "-passout",
-        "pass:secret",
-        "-out",
-        str(encrypted),
-    ]
-    subprocess.run(command, check=True)
-    torn = tmp_path / "torn.pem"
-    torn.write_text("-----BEGIN CERTIFICATE-----\n")
-    for certificate, key, words in [
-        (one.certificate, two.key, "no pair"),
-        (str(torn), one.key, "no pair"),
-        (one.certificate, str(encrypted), "no pair"),
-        (str(tmp_path / "none.pem"), one.key, "none.pem: No such file"),
+    rsa, weak = tmp_path / "rsa.pem", tmp_path / "weak.pem"
+    encrypted, torn, none = tmp_path / "encrypted.pem", tmp_path / "torn.pem", str(tmp_path / "none.pem")
+    for command in (
+        f"pkey -in {one.key} -aes128 -passout pass:secret -out {encrypted}",
+        f"genrsa -out {rsa} 2048",
+        f"req -x509 -newkey rsa:1024 -noenc -subj /CN=weak -keyout {weak}.key -out {weak}",
+    ):
+        subprocess.run(["openssl", *command.split()], check=True, capture_output=True)
+    torn.write_text(Path(one.certificate).read_text() + "-----BEGIN CERTIFICATE-----\n")
+    no_key, no_certificate = "is no private key in PEM without a password; ", "is no certificate in PEM; "
+    for certificate, key, blamed, words in [
+        (one.certificate, two.key, "key", f'is not the key of "{one.certificate}"; '),
+        (one.certificate, str(rsa), "key", f'is not the key of "{one.certificate}"; '),
+        (str(torn), one.key, "certificate", no_certificate),
+        (one.key, one.key, "certificate", no_certificate),
+        (one.certificate, one.certificate, "key", no_key),
+        (one.certificate, str(encrypted), "key", no_key),
+        (str(weak), f"{weak}.key", "certificate", "is not taken by OpenSSL (EE_KEY_TOO_SMALL); "),
+        (none, one.key, "certificate", "is not there; "),
+        (one.certificate, none, "key", "is not there; "),
+        (one.certificate, f"{one.key}/x", "key", "is not there; "),
+        (one.certificate, str(tmp_path), "key", "cannot be read (Is a directory); "),
     ]:
         began = time.monotonic()
-        with pytest.raises(TlsError, match=words):
+        with pytest.raises(FilesError) as caught:
             server_context(settings(tmp_path, tls=Files(certificate, key)))
         assert time.monotonic() - began < 5, "asked nobody for a password"
+        path = certificate if blamed == "certificate" else key
+        assert str(caught.value).startswith(f'portal.tls.{blamed}: "{path}" {words}')
 
 
 def test_without_openssl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

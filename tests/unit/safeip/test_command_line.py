@@ -135,9 +135,9 @@ def test_no_secret_is_taken_from_the_arguments() -> None:
 def test_every_problem_of_the_configuration_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "safeip.toml"
     path.write_text("[portal]\nurl = 7\n[gate]\nmode = 8\n", "utf-8")
-    for verb in ("check", "run", "down"):
+    for verb, code in (("check", 1), ("run", 78), ("down", 1)):
         ran = run("--config", str(path), verb)
-        assert ran.returncode == 1
+        assert ran.returncode == code
         assert ran.stdout == ""
         lines = ran.stderr.splitlines()
         assert len(lines) == 3
@@ -147,16 +147,27 @@ def test_every_problem_of_the_configuration_is_one_line(tmp_path: Path) -> None:
 def test_a_missing_configuration_is_one_line(tmp_path: Path) -> None:
     for words in (["check"], ["run"], ["grants"], ["link", "list"]):
         ran = run("--config", str(tmp_path / "none.toml"), *words)
-        assert (ran.returncode, ran.stdout) == (1, "")
+        assert (ran.returncode, ran.stdout) == (78 if words == ["run"] else 1, "")
         assert ran.stderr == (
             f"safeip: {tmp_path}/none.toml: there is no such file; name the configuration with --config FILE\n"
         )
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.parametrize("words", ["run", "check", "status", "grants", "link list", "person add mamie", "history --follow"])
+def test_who_never_set_it_up_is_told_to(words: str) -> None:
+    """In a host of its own, as far as /etc/safeip goes."""
+    hidden = '[ ! -d /etc/safeip ] || mount -t tmpfs none /etc/safeip; exec "$@"'
+    ran = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", hidden, "sh", PROGRAM, *words.split()],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (78 if words == "run" else 1, "")
+    assert ran.stderr == "safeip: there is no /etc/safeip/safeip.toml yet: begin with 'safeip setup'\n"
+
+
 def test_a_daemon_that_does_not_run_is_one_line(config: str, tmp_path: Path) -> None:
-    silence = (
-        f"safeip: the daemon does not answer at {tmp_path}/control.sock: is it running? (systemctl status safeip)\n"
-    )
+    silence = f"safeip: no daemon listens at {tmp_path}/control.sock: start it with 'safeip --config FILE run'\n"
     for words in (["grants"], ["status", "--json"], ["grant", "cloud", "192.0.2.1"], ["history", "--follow"]):
         ran = run("--config", config, *words)
         assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", silence)

@@ -349,7 +349,7 @@ def test_a_file_closed_to_the_user_gets_one_clear_line(tmp_path: Path) -> None:
         )
     finally:
         path.unlink()
-    assert ran.stdout == f"{path}: may not be read by this user; run as root, or give the file to the user's group\n"
+    assert ran.stdout == f"{path}: may not be read by this user; run it as root (sudo safeip …); for the daemon, chmod 644 {path}\n"
 
 
 def test_the_control_socket_is_found_while_the_rest_is_being_edited(tmp_path: Path) -> None:
