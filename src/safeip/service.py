@@ -30,6 +30,11 @@ class Service:
         return self.active in {"active", "reloading"}
 
     @property
+    def command(self) -> str:
+        """What starts it, or starts it anew, and at each boot."""
+        return "systemctl enable --now safeip" if self.enabled == "disabled" else "systemctl restart safeip"
+
+    @property
     def silence(self) -> str:
         """Why nobody answers, and what to do about it."""
         if self.runs:

@@ -11,7 +11,7 @@ from access.files import NotSaved, StateError
 from access.inputs import BadInput, check_name
 from nft import rules
 from nft.sets import KernelError
-from safeip import enrol, output, terminal
+from safeip import enrol, output, setup_start, terminal
 from safeip.check import refusals
 from safeip.config import Config, parse_config, read_config
 from safeip.control import ControlError
@@ -23,7 +23,6 @@ from safeip.setup_questions import ask_configuration
 
 _INTERRUPTED = 130  # 128 + SIGINT
 _Made = tuple[str, Sequence[str]] | None  # the new admin's name and recovery codes; None where there was an admin
-_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
 
 class _RefusedError(Exception):
@@ -37,25 +36,31 @@ class _RefusedError(Exception):
 def run(options: argparse.Namespace) -> int:
     """Ask, write, tell what to do next; the exit code. Raises ConfigError for a configuration that is there and bad."""
     if wrong := _unfit():
-        return _fail([wrong])
+        return _fail(wrong)
     output.print_anywhere()
+    stands = _stands(options)
     try:
         with terminal.leaving():
-            config, made = _first_admin(options.config) if _stands(options) else _everything(options)
+            config, made = _first_admin(options.config) if stands else _everything(options)
     except KeyboardInterrupt:
-        try:
-            terminal.say("\nNothing was written.")
-        except KeyboardInterrupt:  # the terminal has gone, and the interpreter would flush once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _INTERRUPTED
-    except (KernelError, StartError, StateError, NotSaved, ControlError, BadInput) as error:
-        return _fail([str(error)])
+        return _left("\nNothing was written.")
     except OSError as error:
-        return _fail([f"{error.filename}: {error.strerror}; the configuration was not written"])
-    except _RefusedError as error:
-        return _fail(error.refusals)
-    _tell(config, made)
-    return 0
+        return _fail(f"{error.filename}: {error.strerror}; the configuration was not written")
+    except (KernelError, StartError, StateError, NotSaved, ControlError, BadInput, _RefusedError) as error:
+        return _fail(*(error.refusals if isinstance(error, _RefusedError) else [str(error)]))
+    try:
+        with terminal.leaving():
+            return _finish(config, made, changed=not stands)
+    except KeyboardInterrupt:
+        return _left("")
+
+
+def _left(word: str) -> int:
+    try:
+        terminal.say(word)
+    except KeyboardInterrupt:  # the terminal has gone, and the interpreter would flush once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _INTERRUPTED
 
 
 def _unfit() -> str | None:
@@ -119,28 +124,55 @@ def _suggestion() -> str:
     return "admin"
 
 
-def _tell(config: Config, made: _Made) -> None:
-    settings = config.settings
+def _finish(config: Config, made: _Made, *, changed: bool) -> int:
+    """All is written: start what is installed, and tell what comes next; the exit code."""
     if made:
         enrol.show_recovery_codes(made[1])
-    ports = sorted({f"tcp/{listen.port}" for listen in settings.listen})
-    closed = [port for service in settings.services.values() for port in service.ports]
-    installed = any(Path(place, "safeip.service").exists() for place in _UNITS)
-    program = f"{Path(sys.argv[0]).absolute()} --config {Path(config.path).absolute()} run"
+    runs, failed = False, None
+    found = setup_start.offered(config)
+    if found is not None:
+        try:
+            runs = setup_start.offer(found, changed=changed)
+        except setup_start.StartFailedError as error:
+            failed = error
     terminal.say()
-    terminal.say("What comes next:")
-    terminal.say(f"  1. Start it:  {'systemctl enable --now safeip  (where it runs: systemctl restart safeip)' if installed else program}")
-    terminal.say("     From then on these are closed to everybody but trusted networks and those whom you let in:")
-    terminal.say(f"     {', '.join(closed)}")
-    terminal.say(f"  2. Where a router stands between this host and the Internet, forward {', '.join(ports)} to this host.")
-    terminal.say(f"  3. Sign in{f' as {made[0]}' if made else ''}:  {settings.url}/sign-in")
+    if failed is not None:
+        for line in failed.lines:
+            terminal.say(line)
+        terminal.say()
+    by_hand = f"{Path(sys.argv[0]).absolute()} --config {Path(config.path).absolute()} run"
+    _tell(config, made, "" if runs else by_hand if found is None else found.command)
+    return 0 if failed is None else 1
+
+
+def _tell(config: Config, made: _Made, start: str) -> None:
+    """What comes next; `start` is the command that starts the daemon, empty where it runs."""
+    settings = config.settings
+    ports = ", ".join(sorted({f"tcp/{listen.port}" for listen in settings.listen}))
+    closed = ", ".join(port for service in settings.services.values() for port in service.ports)
+    steps = [
+        [f"Where a router stands between this host and the Internet, forward {ports} to this host."],
+        [f"Sign in{f' as {made[0]}' if made else ''}:  {settings.url}/sign-in"],
+        [f"Let somebody in:  safeip link add Mamie --service {next(iter(settings.services))}"],
+    ]
     if settings.tls == "auto":
-        terminal.say("     The browser warns, because the certificate is self-signed until you name one under portal.tls.")
-    first = next(iter(settings.services))
-    terminal.say(f"  4. Let somebody in:  safeip link add Mamie --service {first}")
+        steps[1].append("The browser warns, because the certificate is self-signed until you name one under portal.tls.")
+    since = "From then on these are" if start else "These are"
+    state = [f"{since} closed to everybody but trusted networks and those whom you let in:", closed]
+    if start:
+        steps.insert(0, [f"Start it:  {start}", *state])
+    else:
+        for line in state:
+            terminal.say(line)
+        terminal.say()
+    terminal.say("What comes next:")
+    for number, (first, *more) in enumerate(steps, 1):
+        terminal.say(f"  {number}. {first}")
+        for line in more:
+            terminal.say(f"     {line}")
 
 
-def _fail(lines: Sequence[str]) -> int:
+def _fail(*lines: str) -> int:
     for line in lines:
         print(f"safeip: {line}", file=sys.stderr)
     return 1
