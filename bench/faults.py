@@ -75,8 +75,8 @@ class Installed(Gateway):
         super().__init__(services={**SERVICES, "cloud": CLOUD}, start=False, prefix="sipb")
         self.install()
         self.record = self.gate_state / "grants.jsonl"
-        self.gate_state.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={STATE_SIZE},mode=755", "safeip", str(self.gate_state)], check=True)
+        self.state_dir.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={STATE_SIZE},mode=755", "safeip", str(self.state_dir)], check=True)
 
     def install(self) -> None:
         """Put a fresh copy of the tree into the place of the one that is there, as a package manager does."""
@@ -92,9 +92,9 @@ class Installed(Gateway):
         """Start the copy; its wall clock is as `clock` says (faketime(1)), its monotonic clock is the machine's."""
         environment = dict(os.environ)
         if self.clock is not None:
-            (self.gate_state / "clock").write_text(self.clock, "ascii")
+            (self.state_dir / "clock").write_text(self.clock, "ascii")
             environment |= {
-                "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self.gate_state / "clock"), "FAKETIME_NO_CACHE": "1",
+                "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self.state_dir / "clock"), "FAKETIME_NO_CACHE": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
             }  # fmt: skip
         safeip = self.directory / "tree" / "bin" / "safeip"
@@ -105,7 +105,7 @@ class Installed(Gateway):
         """As the lab's, and the file system."""
         with contextlib.suppress(LabError):
             self.stop()
-        subprocess.run(["umount", "--lazy", str(self.gate_state)], check=False, capture_output=True)
+        subprocess.run(["umount", "--lazy", str(self.state_dir)], check=False, capture_output=True)
         super().close()
 
 
@@ -272,7 +272,7 @@ def bad_reload(day: Day) -> None:
 
 def disk_full(day: Day) -> None:
     """Grant, revoke and restart without a byte of room for the state; restart with room, so that all is recorded again."""
-    fill = day.gateway.gate_state / "fill"
+    fill = day.gateway.state_dir / "fill"
     with fill.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
@@ -335,7 +335,7 @@ def _clock(day: Day, shift: str) -> Span:
         stamp = json.loads(day.gateway.record.read_text("utf-8").partition("\n")[0])["time"]
         if abs(datetime.fromisoformat(stamp).timestamp() - time.time()) < 3000:
             raise LabError(f"the daemon's clock is not off: {stamp}")
-        (day.gateway.gate_state / "clock").write_text("+0d", "ascii")
+        (day.gateway.state_dir / "clock").write_text("+0d", "ascii")
         day.settle("with the right time", time.monotonic())
     finally:
         day.gateway.clock = None

@@ -99,7 +99,7 @@ def reloads(number: int, seed: int) -> Counter[str]:
     said = Counter[str]()
     with Gateway(prefix="siph") as gateway:
         base = {name: dict(keys) for name, keys in EXAMPLE.items()}
-        base[""] = {"state_dir": f'"{gateway.gate_state}"', "runtime_dir": f'"{gateway.runtime}"'}
+        base[""] = {"state_dir": f'"{gateway.state_dir}"', "runtime_dir": f'"{gateway.runtime}"'}
         good = "\n".join(f"[{name}]\n" * bool(name) + "".join(f"{key} = {value}\n" for key, value in keys.items()) for name, keys in base.items())
         gateway.stop()
         gateway.config.write_text(good, "utf-8")

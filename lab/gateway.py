@@ -58,8 +58,9 @@ class Gateway:
         self.directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-"))
         self.directory.chmod(0o755)  # the portal, which is not root, finds its files in it
         self.config = self.directory / "safeip.toml"
-        self.gate_state = self.directory / "state"
-        self.state = self.gate_state / "portal"
+        self.state_dir = self.directory / "state"
+        self.gate_state = self.state_dir / "gate"
+        self.state = self.state_dir / "portal"
         self.runtime = self.directory / "run"
         self.log = self.directory / "daemon.log"
         self.daemon: Process | None = None
@@ -164,7 +165,7 @@ class Gateway:
         if gate:
             tables["gate"] = gate
         tables |= {f"services.{name}": table for name, table in (SERVICES if services is None else services).items()}
-        files = {"state_dir": str(self.gate_state), "runtime_dir": str(self.runtime), **(top or {})}
+        files = {"state_dir": str(self.state_dir), "runtime_dir": str(self.runtime), **(top or {})}
         self.config.write_text(render(files, tables), "utf-8")
         listen = tables["portal"]["listen"]
         self.portal_port = int(str(listen[0]).rpartition(":")[2]) if isinstance(listen, list | tuple) else 0

@@ -38,11 +38,11 @@ def enter(config: Config, portal: privileges.Account, log: Callable[[str], None]
         with contextlib.suppress(OSError):  # there may be no /etc/services
             socket.getservbyname("https")  # loads what nsswitch.conf names
         privileges.keep(privileges.CAP_NET_ADMIN, portal)
-        for path in (directory(config.path), config.state_dir):
-            os.scandir(path).close()  # root without capabilities goes where root may go, and no further
+        for path in (directory(config.path), config.gate_dir):
+            os.scandir(path).close()  # it has no capability any more that would open them
         allowed = dict.fromkeys((*_NAMES, directory(config.path)), Access.READ)
-        # written, not read: the portal's secrets are in there as well
-        allowed[config.state_dir] = allowed.get(config.state_dir, Access(0)) | Access.REPLACE
+        # written, not read
+        allowed[config.gate_dir] = allowed.get(config.gate_dir, Access(0)) | Access.REPLACE
         if landlock.version():
             # the portal is outside, and hears of the gate's end by a signal (PR_SET_PDEATHSIG)
             landlock.restrict(allowed, signals=True)

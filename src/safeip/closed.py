@@ -10,10 +10,10 @@ _Stamp = tuple[int, int, int]
 
 
 class Closed:
-    """The file in a state directory. In mode "sets", where the admin's own ruleset closes, there is none."""
+    """The file in the gate's directory. In mode "sets", where the admin's own ruleset closes, there is none."""
 
-    def __init__(self, state_dir: str) -> None:
-        self.path = f"{state_dir}/closed.nft"
+    def __init__(self, gate_dir: str) -> None:
+        self.path = f"{gate_dir}/closed.nft"
         self._written: tuple[_Stamp | None, bytes] | None = None
 
     def write(self, policy: Policy) -> None:

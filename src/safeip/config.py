@@ -22,7 +22,7 @@ DEFAULT_CONFIG = "/etc/safeip/safeip.toml"
 DEFAULT_RUNTIME_DIR = "/run/safeip"
 CONTROL_SOCKET = "control.sock"  # in runtime_dir
 DEFAULT_STATE_DIR = "/var/lib/safeip"
-PORTAL_STATE = "portal"  # in state_dir
+GATE_STATE, PORTAL_STATE = "gate", "portal"  # in state_dir
 _DEFAULT_LISTEN = (Listen("0.0.0.0", 8443), Listen("::", 8443))  # noqa: S104 - the Internet is meant to reach the portal
 DEFAULT_TRUSTED = tuple(
     ip_network(text)
@@ -42,7 +42,7 @@ _SYNTAX = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<colum
 class Config:
     """What safeip.toml says, checked: the portal's part, the gate's part and where files are.
 
-    `state_dir` is the gate's; what the portal writes lies in a directory of its own in it (`settings.state_dir`).
+    Gate and portal each have a directory of their own in `state_dir`: `gate_dir` and `settings.state_dir`.
     `custom` is the path of the admin's own rules, beside the configuration; the file may be missing.
     """
 
@@ -52,6 +52,11 @@ class Config:
     settings: Settings
     policy: Policy
     custom: str
+
+    @property
+    def gate_dir(self) -> str:
+        """The path of what the gate alone reads and writes."""
+        return f"{self.state_dir}/{GATE_STATE}"
 
     @property
     def control_socket(self) -> str:

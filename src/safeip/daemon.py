@@ -37,15 +37,15 @@ def run(config: Config) -> int:
         with contextlib.ExitStack() as stack:
             account = privileges.portal_account()
             _require_capability()
-            make_state_directory(config, account)
+            make_state_directory(config, privileges.own_account(), account)
             make_runtime_directory(config)
             stack.enter_context(lock(config))
             signals = stack.enter_context(_signals())
             systemd = Systemd()
-            record = Path(config.state_dir, "grants.jsonl")
+            record = Path(config.gate_dir, "grants.jsonl")
             gate = stack.enter_context(contextlib.closing(Gate(config.policy, config.custom, log, record)))
             gate.start()
-            closed = Closed(config.state_dir)
+            closed = Closed(config.gate_dir)
             _write(closed, config)
             with contextlib.ExitStack() as bound:  # the gate itself keeps no listening socket
                 listeners = [bound.enter_context(sockets.listener(listen)) for listen in config.settings.listen]
@@ -71,9 +71,9 @@ def down(config: Config) -> int:
     """
     try:
         _require_capability()
-        with lock(config) if Path(config.state_dir).is_dir() else contextlib.nullcontext():
+        with lock(config) if Path(config.gate_dir).is_dir() else contextlib.nullcontext():
             rules.down(config.policy)
-            Closed(config.state_dir).remove()
+            Closed(config.gate_dir).remove()
     except (StartError, KernelError, NotSaved) as error:
         log(str(error))
         return 1

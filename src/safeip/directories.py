@@ -1,4 +1,4 @@
-"""Where state lies: the gate's own directory, in it the portal's, and the lock that says that one daemon has both."""
+"""Where state lies: a directory for the gate, one for the portal, and the lock that says that one daemon has both."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from safeip.config import Config
-from safeip.privileges import Account
+from safeip.privileges import Account, own_account
 
 
 class StartError(Exception):
@@ -19,37 +19,48 @@ class DaemonRuns(StartError):
     """Another daemon has this state."""
 
 
-def make_state_directory(config: Config, portal: Account) -> None:
-    """Make the gate's directory, and the portal's in it, where they are missing.
+def make_state_directory(config: Config, gate: Account, portal: Account) -> None:
+    """Make the state directory, and the gate's and the portal's in it, where they are missing.
 
-    The first belongs to this process's user and everybody may pass through it, the second is closed to all but the
-    portal's account: a portal that was taken over cannot change what is loaded at boot. Raises StartError where one of
-    them is somebody else's, or more or less open than that.
+    Everybody may pass through the first; the others are closed to all but their owners: a portal that was taken over
+    cannot change what is loaded at boot. Raises StartError where one of them is somebody else's, or more or less
+    open than that.
     """
     try:
-        _make(Path(config.state_dir), os.geteuid(), "the gate", 0o755)
-        theirs = Path(config.settings.state_dir)
-        if _make(theirs, portal.uid, f"the portal as {portal.name}", 0o700):
-            os.chown(theirs, portal.uid, portal.gid)
+        _make(Path(config.state_dir), "the gate", own_account(), 0o755)
+        _make(Path(config.gate_dir), "the gate", gate, 0o700)
+        _make(Path(config.settings.state_dir), "the portal", portal, 0o700)
+    except PermissionError as error:
+        raise StartError(f"{error.filename} cannot be made ({error.strerror}): systemd-tmpfiles --create safeip.conf") from None
     except OSError as error:
         raise StartError(f"{error.filename}: {error.strerror}") from None
 
 
-def _make(path: Path, uid: int, who: str, mode: int) -> bool:
-    """Whether the directory was missing. It has `mode` then, whatever the umask."""
+def _make(path: Path, who: str, owner: Account, mode: int) -> None:
+    """Where it is missing, it has `mode` then, whatever the umask. Others may pass through one of root's too."""
     try:
         found = path.lstat()
     except FileNotFoundError:
-        path.mkdir(parents=True)
-        path.chmod(mode)
-        return True
+        _make_new(path, owner, mode)
+        return
     if not stat.S_ISDIR(found.st_mode):
         raise StartError(f"{path} is no directory: move it away, or name another state_dir")
-    if found.st_uid != uid:
-        raise StartError(f"{path} belongs to user {found.st_uid}, and {who} runs as user {uid}: chown {uid}: {path}")
+    if found.st_uid not in {owner.uid, 0 if mode & 0o001 else owner.uid}:
+        as_whom = f"{who} runs as {owner.name} (user {owner.uid})"
+        raise StartError(f"{path} belongs to user {found.st_uid}, and {as_whom}: chown {owner.uid}: {path}")
     if found.st_mode & 0o777 != mode:
         raise StartError(f"{path} has mode {found.st_mode & 0o777:o} and needs {mode:o}: chmod {mode:o} {path}")
-    return False
+
+
+def _make_new(path: Path, owner: Account, mode: int) -> None:
+    path.mkdir(parents=True)
+    try:
+        path.chmod(mode)
+        if owner.uid != os.geteuid():
+            os.chown(path, owner.uid, owner.gid)
+    except OSError:
+        path.rmdir()
+        raise
 
 
 def make_runtime_directory(config: Config) -> None:
@@ -63,11 +74,10 @@ def make_runtime_directory(config: Config) -> None:
 @contextlib.contextmanager
 def lock(config: Config) -> Iterator[None]:
     """One daemon for one state. The lock ends with the process, however that ends. Raises DaemonRuns, StartError."""
-    path = Path(config.state_dir, "lock")
     try:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        number = os.open(config.gate_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as error:
-        raise StartError(f"{path}: {error.strerror}") from None
+        raise StartError(f"{config.gate_dir}: {error.strerror}") from None
     try:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)

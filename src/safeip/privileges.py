@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-CAP_NET_ADMIN = 12
+CAP_SETUID, CAP_NET_ADMIN = 7, 12
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
@@ -21,25 +21,42 @@ _CAPABILITY_VERSION_3 = 0x2008_0522  # linux/capability.h
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The unprivileged user that the portal runs as."""
+    """A user that a process runs as."""
 
     name: str
     uid: int
     gid: int
 
 
+def own_account() -> Account:
+    """Who this process is."""
+    return Account(str(os.geteuid()), os.geteuid(), os.getegid())
+
+
+def gate_account() -> Account:
+    """Whose the gate's state is: for root that of the unit's user `safeip`, where the package made it."""
+    return (_user("safeip") if os.geteuid() == 0 else None) or own_account()
+
+
 def portal_account() -> Account:
-    """The daemon's own user under systemd; started as root, `safeip` where it exists, else `nobody`."""
-    if os.geteuid() != 0:
-        return Account(str(os.geteuid()), os.geteuid(), os.getegid())
-    for name in ("safeip", "nobody"):
-        try:
-            user = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        if user.pw_uid != 0:
-            return Account(name, user.pw_uid, user.pw_gid)
-    raise PermissionError("there is neither a user safeip nor a user nobody for the portal to run as")
+    """Who the portal runs as: `safeip-portal` where the package made it, else `nobody`.
+
+    Who may not become another user starts a portal of their own. Raises PermissionError where there is neither.
+    """
+    if not has_capability(CAP_SETUID):
+        return own_account()
+    for name in ("safeip-portal", "nobody"):
+        if account := _user(name):
+            return account
+    raise PermissionError("there is neither a user safeip-portal nor a user nobody for the portal to run as")
+
+
+def _user(name: str) -> Account | None:
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return Account(name, user.pw_uid, user.pw_gid) if user.pw_uid else None
 
 
 def has_capability(number: int, process: str = "self") -> bool:
@@ -53,7 +70,7 @@ def give_up(account: Account) -> None:
     Raises OSError where a step fails; the child must end then.
     """
     parent = os.getppid()
-    if os.geteuid() == 0:
+    if has_capability(CAP_SETUID):
         _bound(set())
         os.setgroups([])
         os.setresgid(account.gid, account.gid, account.gid)
@@ -67,16 +84,16 @@ def give_up(account: Account) -> None:
 
 def keep(number: int, portal: Account) -> None:
     """In the gate: keep one capability and no way to another, for good. For a process with one thread. Raises OSError."""
-    if os.geteuid() == 0:
+    if has_capability(CAP_SETUID):
         _bound({number})
-        # kill(2): root without capabilities may signal whoever has its real user, so that the portal still ends
-        # when the gate says so, and when the gate dies
+        # kill(2): who has no capability may signal whoever has their real user, so that the portal still ends when the
+        # gate dies
         os.setresuid(portal.uid, -1, -1)
     _keep(1 << number)
 
 
 def _bound(kept: set[int]) -> None:
-    """Bar this process and its children from all other capabilities; who has not the right to has no_new_privs alone."""
+    """Bar this process and its children from all other capabilities; without CAP_SETPCAP, no_new_privs alone does that."""
     libc = _libc()
     number = 0
     while number in kept or libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:

@@ -4,7 +4,6 @@
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -35,24 +34,42 @@ class Admins(enrol.People, Protocol):
 def admins(config: Config) -> Iterator[Admins]:
     """Of the daemon that runs on this state, or of the state itself, claimed meanwhile so that none starts.
 
-    A directory that was made for it is gone again where the block is left before its end. Raises StartError,
-    StateError, NotSaved.
+    What was made for it is gone again where the block is left before its end. Raises StartError, StateError, NotSaved.
     """
     account = privileges.portal_account()
-    state = Path(config.state_dir)
-    fresh = not state.exists()
+    with _made_directories(config, account), contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(directories.lock(config))
+        except directories.DaemonRuns:
+            yield _DaemonsAdmins(Control(config.control_socket))
+            return
+        stack.enter_context(_emptied_again(Path(config.settings.state_dir)))
+        yield stack.enter_context(_opened(config, account))
+
+
+@contextlib.contextmanager
+def _made_directories(config: Config, portal: privileges.Account) -> Iterator[None]:
+    places = [Path(place) for place in (config.state_dir, config.gate_dir, config.settings.state_dir)]
+    missing = [place for place in places if not place.exists()]
     try:
-        directories.make_state_directory(config, account)
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(directories.lock(config))
-            except directories.DaemonRuns:
-                yield _DaemonsAdmins(Control(config.control_socket))
-                return
-            yield stack.enter_context(_opened(config, account))
+        directories.make_state_directory(config, privileges.gate_account(), portal)
+        yield
     except BaseException:
-        if fresh:
-            shutil.rmtree(state, ignore_errors=True)
+        for place in reversed(missing):
+            with contextlib.suppress(OSError):  # somebody has put something there
+                place.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _emptied_again(state: Path) -> Iterator[None]:
+    """A portal's directory that was empty before is so again where the block is left before its end."""
+    empty = not any(state.iterdir())
+    try:
+        yield
+    except BaseException:
+        for path in state.iterdir() if empty else ():
+            path.unlink(missing_ok=True)
         raise
 
 

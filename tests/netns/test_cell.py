@@ -28,12 +28,13 @@ from nft.gate import Gate
 from safeip import cell_gate, cell_portal, landlock, privileges
 from safeip.config import Config, parse_config
 
-CAP_NET_ADMIN = 12
+CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN = 6, 7, 12
 PASSWORD = "vivid otter ladder 81"
 NETLINK_ROUTE, NETLINK_NETFILTER, NETLINK_XFRM, NETLINK_GENERIC = 0, 12, 6, 16
 AF_ALG, AF_VSOCK = 38, 40
 MFD_EXEC = 0x10
 KEEP_CAPABILITIES = 8
+GATE = 54321  # a user of its own
 CONFIG = """
 state_dir = "{0}/state"
 runtime_dir = "{0}/run"
@@ -63,12 +64,12 @@ def house(network):
     directory = Path(tempfile.mkdtemp(prefix="safeip-test-"))
     directory.chmod(0o755)
     account = privileges.portal_account()
-    for name, mode in (("etc", 0o755), ("state", 0o755), ("state/portal", 0o700), ("run", 0o755)):
+    for name, mode in (("etc", 0o755), ("state", 0o755), ("state/gate", 0o700), ("state/portal", 0o700), ("run", 0o755)):
         (directory / name).mkdir()
         (directory / name).chmod(mode)
     path = directory / "etc/safeip.toml"
     path.write_text(CONFIG.format(directory))
-    for name in ("state/closed.nft", "state/grants.jsonl", "state/portal/secret.key", "state/portal/state.json"):
+    for name in ("state/gate/closed.nft", "state/gate/grants.jsonl", "state/portal/secret.key", "state/portal/state.json"):
         (directory / name).write_text(name)
         (directory / name).chmod(0o600)
     for part in ("", "secret.key", "state.json"):
@@ -110,19 +111,18 @@ def gate(house: House):
 
 
 def gate_of_its_own_user(house: House):
-    """Become the gate as under systemd: of the portal's user, with one capability."""
+    """Become the gate as under systemd: neither root nor the portal's user."""
 
     def become() -> None:
-        uid = house.account.uid
-        for path in (house.path("state"), house.path("state/closed.nft"), house.path("state/grants.jsonl")):
-            os.chown(path, uid, house.account.gid)
+        for name in ("state/gate", "state/gate/closed.nft", "state/gate/grants.jsonl"):
+            os.chown(house.path(name), GATE, GATE)
         _libc.prctl(KEEP_CAPABILITIES, 1, 0, 0, 0)
         os.setgroups([])
-        os.setresgid(*[house.account.gid] * 3)
-        os.setresuid(uid, uid, uid)
-        only = 1 << CAP_NET_ADMIN
-        assert _libc.capset((ctypes.c_uint32 * 2)(0x2008_0522, 0), (ctypes.c_uint32 * 6)(only, only, 0)) == 0
-        cell_gate.enter(house.config, privileges.portal_account(), print)
+        os.setresgid(GATE, GATE, GATE)
+        os.setresuid(GATE, GATE, GATE)
+        held = 1 << CAP_NET_ADMIN | 1 << CAP_SETUID | 1 << CAP_SETGID
+        assert _libc.capset((ctypes.c_uint32 * 2)(0x2008_0522, 0), (ctypes.c_uint32 * 6)(held, held, 0)) == 0
+        cell_gate.enter(house.config, house.account, print)
 
     return become
 
@@ -228,8 +228,8 @@ EVERYWHERE = {
     "a file of the system": (lambda _: Path("/etc/safeip-test").write_text("x"), {"EACCES"}),
     "a link into the state": (lambda h: h.path("state/portal/state.json").symlink_to("/etc/shadow"), {"EPERM"}),
     "a directory": (lambda h: h.path("state/portal/new").mkdir(), {"EPERM"}),
-    "another mode": (lambda h: h.path("state").chmod(0o777), {"EPERM"}),
-    "another owner": (lambda h: os.chown(h.path("state"), 1, 1), {"EPERM"}),
+    "another mode": (lambda h: h.path("state/gate").chmod(0o777), {"EPERM"}),
+    "another owner": (lambda h: os.chown(h.path("state/gate"), 1, 1), {"EPERM"}),
 }
 OF_THE_GATE = {
     "the portal's key": (lambda h: h.path("state/portal/secret.key").read_text(), {"EACCES"}),
@@ -238,10 +238,10 @@ OF_THE_GATE = {
     "a socket of the file system's": (lambda _: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), {"EPERM"}),
 }
 OF_THE_PORTAL = {
-    "what boot loads": (lambda h: h.path("state/closed.nft").write_text(""), {"EACCES"}),
-    "the record of what is open": (lambda h: h.path("state/grants.jsonl").open("a"), {"EACCES"}),
-    "take what boot loads away": (lambda h: h.path("state/closed.nft").unlink(), {"EACCES"}),
-    "a file beside what boot loads": (lambda h: h.path("state/new").write_text(""), {"EACCES"}),
+    "what boot loads": (lambda h: h.path("state/gate/closed.nft").write_text(""), {"EACCES"}),
+    "the record of what is open": (lambda h: h.path("state/gate/grants.jsonl").open("a"), {"EACCES"}),
+    "take what boot loads away": (lambda h: h.path("state/gate/closed.nft").unlink(), {"EACCES"}),
+    "a file beside what boot loads": (lambda h: h.path("state/gate/new").write_text(""), {"EACCES"}),
     "read the configuration": (lambda h: h.path("etc/safeip.toml").read_text(), {"EACCES"}),
     "netlink for rules": (lambda _: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER), {"EPERM"}),
     "netlink for routes": (lambda _: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE), {"EPERM"}),
@@ -271,7 +271,7 @@ def test_what_an_attacker_tries_is_refused(house):
 
 
 def test_the_gate_goes_on_with_its_files(house):
-    state = house.path("state")
+    state = house.path("state/gate")
 
     def work() -> str:
         files.replace(str(state / "closed.nft"), b"new")
@@ -403,7 +403,7 @@ def strict() -> Iterator[Gateway]:
         (gateway.directory / "custom.nft").write_text('iif "lo" tcp dport 22 accept\n')
         pair = {name: str(live / f"{name}.pem") for name in ("certificate", "key")}
         gateway.configure(portal={"tls": pair, "registration": "approval"})
-        gateway.gate_state.mkdir(mode=0o755)
+        gateway.state_dir.mkdir(mode=0o755)
         gateway.state.mkdir(mode=0o700)
         account = privileges.portal_account()
         (gateway.state / "history.jsonl").write_text("{}\n" * 700_000)  # to be rotated by the first entry

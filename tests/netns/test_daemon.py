@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from lab.gateway import Gateway
-from lab.process import ended, often, wait_for
+from lab.process import Process, ended, often, wait_for
 from safeip.privileges import portal_account
 
+GATE = 54321  # a user of its own
 NET_ADMIN = 1 << 12
 ROOT = Path(__file__).parents[2]
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -92,9 +93,9 @@ def test_state_is_the_portals_and_the_gates_and_nobody_elses(gateway):
     gateway.add_link()
     portal = int(status(gateway.portal_pid())["Uid"].split()[0])
     own, theirs = gateway.gate_state.stat(), gateway.state.stat()
-    assert (own.st_mode & 0o777, own.st_uid) == (0o755, 0)
+    assert (own.st_mode & 0o777, own.st_uid) == (0o700, 0)
     assert (theirs.st_mode & 0o777, theirs.st_uid) == (0o700, portal)
-    files = [path for path in gateway.gate_state.rglob("*") if path.is_file()]
+    files = [path for path in gateway.state_dir.rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}, files
     assert {path.stat().st_uid for path in files if path.is_relative_to(gateway.state)} == {portal}
     assert {path.stat().st_uid for path in files if not path.is_relative_to(gateway.state)} == {0}
@@ -267,22 +268,23 @@ def test_state_that_cannot_be_read_is_named_and_kept(stopped, name, content, say
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda it: os.chown(it.gate_state, 12345, 12345), "belongs to user 12345, and the gate runs as user 0: chown 0: "),
-        (lambda it: os.chown(it.state, 12345, 12345), "belongs to user 12345, and the portal as "),
-        (lambda it: os.chown(it.state, 0, 0), "belongs to user 0, and the portal as "),
-        (lambda it: it.gate_state.chmod(0o777), "has mode 777 and needs 755: chmod 755 "),
-        (lambda it: it.gate_state.chmod(0o700), "has mode 700 and needs 755: chmod 755 "),
-        (lambda it: it.gate_state.chmod(0o775), "has mode 775 and needs 755: chmod 755 "),
+        (lambda it: os.chown(it.state_dir, 12345, 12345), "state belongs to user 12345, and the gate runs as "),
+        (lambda it: os.chown(it.gate_state, 12345, 12345), "gate belongs to user 12345, and the gate runs as "),
+        (lambda it: os.chown(it.state, 12345, 12345), "belongs to user 12345, and the portal runs as "),
+        (lambda it: os.chown(it.state, 0, 0), "belongs to user 0, and the portal runs as "),
+        (lambda it: it.state_dir.chmod(0o777), "has mode 777 and needs 755: chmod 755 "),
+        (lambda it: it.state_dir.chmod(0o700), "has mode 700 and needs 755: chmod 755 "),
+        (lambda it: it.state_dir.chmod(0o775), "has mode 775 and needs 755: chmod 755 "),
+        (lambda it: it.gate_state.chmod(0o755), "has mode 755 and needs 700: chmod 700 "),
         (lambda it: it.state.chmod(0o750), "has mode 750 and needs 700: chmod 700 "),
-        (lambda it: (it.state.rename(it.gate_state / "old"), it.state.symlink_to("old")), "is no directory: move it away"),
-        (lambda it: (it.state.rename(it.gate_state / "old"), it.state.write_text("")), "is no directory: move it away"),
+        (lambda it: (it.state.rename(it.state_dir / "old"), it.state.symlink_to("old")), "is no directory: move it away"),
+        (lambda it: (it.state.rename(it.state_dir / "old"), it.state.write_text("")), "is no directory: move it away"),
+        (lambda it: (it.gate_state.rename(it.state_dir / "old"), it.gate_state.symlink_to("old")), "is no directory: move it away"),
     ],
 )
 def test_a_state_directory_of_somebody_elses_is_refused(stopped, spoil, says):
-    stopped.gate_state.mkdir()
-    stopped.state.mkdir(mode=0o700)
     account = portal_account()
-    os.chown(stopped.state, account.uid, account.gid)
+    lay(stopped, 0, account.uid)
     spoil(stopped)
     assert says in refused(stopped)
 
@@ -330,30 +332,78 @@ def copied(tree: Path) -> Path:
     return tree
 
 
-def test_without_root_the_gate_needs_one_capability_and_the_portal_gets_none(stopped):
-    """As a systemd unit has it: a user of its own with ambient CAP_NET_ADMIN (capabilities(7))."""
-    tree, user = copied(stopped.directory / "program"), 54321
-    for directory in (stopped.gate_state, stopped.runtime):
-        directory.mkdir(mode=0o755)
-        os.chown(directory, user, user)
-    process = stopped.host.start(
-        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all,+net_admin",
-        "--ambient-caps=-all,+net_admin", "--bounding-set=-all,+net_admin",
-        str(tree / "bin/safeip"), "--config", str(stopped.config), "run", log=stopped.log,
+def lay(gateway: Gateway, gate: int, portal: int) -> None:
+    """The state's directories as the package makes them, for these users."""
+    for path, mode, uid in ((gateway.state_dir, 0o755, 0), (gateway.gate_state, 0o700, gate), (gateway.state, 0o700, portal)):
+        path.mkdir(mode=mode)
+        os.chown(path, uid, uid)
+
+
+def start_as(gateway: Gateway, user: int, *capabilities: str) -> Process:
+    """As a unit does it: a user with ambient capabilities (capabilities(7))."""
+    tree = copied(gateway.directory / "program")
+    gateway.runtime.mkdir(mode=0o755)
+    os.chown(gateway.runtime, user, user)
+    held = ",".join(("-all", *(f"+{name}" for name in capabilities)))
+    gateway.daemon = gateway.host.start(
+        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", f"--inh-caps={held}", f"--ambient-caps={held}",
+        f"--bounding-set={held}", str(tree / "bin/safeip"), "--config", str(gateway.config), "run", log=gateway.log,
     )  # fmt: skip
-    wait_for("the daemon's start", lambda: process.poll() is not None or stopped.healthy(), 20)
-    assert process.poll() is None, process.tail()
-    gate = status(process.pid)
-    assert int(gate["CapEff"], 16) == int(gate["CapBnd"], 16) == NET_ADMIN
-    [portal] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    theirs = status(int(portal))
+    return gateway.daemon
+
+
+def runs_without_root(gateway: Gateway, gate: int, portal: int) -> None:
+    daemon = gateway.daemon
+    wait_for("the daemon's start", lambda: daemon.poll() is not None or gateway.healthy(), 20)
+    assert daemon.poll() is None, daemon.tail()
+    own, theirs = status(gateway.gate_pid()), status(gateway.portal_pid())
+    assert {int(own[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {NET_ADMIN}
+    assert {int(own[name], 16) for name in ("CapInh", "CapAmb")} == {0}
     assert {theirs[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
-    assert theirs["NoNewPrivs"] == "1"
-    assert theirs["Uid"].split() == [str(user)] * 4
-    assert listening(process.pid) == []
-    assert stopped.visitor.open_link(stopped.add_link()).status == 200
-    assert stopped.visitor.reaches("http://home.test/")
-    assert process.stop() == 0
+    assert (own["NoNewPrivs"], theirs["NoNewPrivs"], own["Groups"], theirs["Groups"]) == ("1", "1", "", "")
+    assert own["Uid"].split()[1:] == [str(gate)] * 3  # the real one may be the portal's, to end it
+    assert theirs["Uid"].split() == [str(portal)] * 4
+    assert listening(gateway.gate_pid()) == []
+    assert gateway.visitor.open_link(gateway.add_link()).status == 200
+    assert gateway.visitor.reaches("http://home.test/")
+
+
+def test_as_the_unit_starts_it_gate_and_portal_are_two_users_and_neither_is_root(stopped):
+    portal = portal_account().uid
+    lay(stopped, GATE, portal)
+    start_as(stopped, GATE, "net_admin", "setuid", "setgid", "setpcap", "net_bind_service")
+    runs_without_root(stopped, GATE, portal)
+    assert status(stopped.portal_pid())["CapBnd"] == "0" * 16
+    # the kernel tells the portal of the gate's end, though it is another user's
+    stopped.kill()
+    assert not stopped.stranger.reaches("http://home.test/", timeout=0.5)
+    shutil.rmtree(stopped.directory / "program")
+    shutil.rmtree(stopped.runtime)
+    start_as(stopped, GATE, "net_admin", "setuid", "setgid", "setpcap", "net_bind_service")
+    runs_without_root(stopped, GATE, portal)
+    stopped.configure(services={"cloud": {"ports": ["tcp/80", "tcp/9999"]}})
+    stopped.daemon.signal(signal.SIGHUP)
+    wait_for("the reload", lambda: "reloaded" in stopped.log.read_text())
+    assert "9999" in (stopped.gate_state / "closed.nft").read_text()
+    assert stopped.stop() == 0
+
+
+def test_one_capability_is_enough_where_gate_and_portal_are_one_user(stopped):
+    lay(stopped, GATE, GATE)
+    start_as(stopped, GATE, "net_admin")
+    runs_without_root(stopped, GATE, GATE)
+    assert stopped.stop() == 0
+
+
+@pytest.mark.parametrize("missing", ["gate", "portal"])
+def test_without_root_a_missing_directory_is_named_with_what_makes_it(stopped, missing):
+    lay(stopped, GATE, portal_account().uid)
+    (stopped.state_dir / missing).rmdir()
+    daemon = start_as(stopped, GATE, "net_admin", "setuid", "setgid")
+    assert daemon.wait(20) == 1
+    assert daemon.tail() == (
+        f"safeip: {stopped.state_dir / missing} cannot be made (Permission denied): systemd-tmpfiles --create safeip.conf"
+    )
 
 
 def test_the_daemon_starts_where_its_user_cannot_read_the_way_to_the_program(stopped, tmp_path):

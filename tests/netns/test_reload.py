@@ -412,18 +412,18 @@ def test_links_are_opened_while_it_reloads(gateway):
 @contextlib.contextmanager
 def small_disk(gateway: Gateway) -> Iterator[None]:
     """The daemon's state on a disk of its own."""
-    gateway.gate_state.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", gateway.gate_state], check=True)
+    gateway.state_dir.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", gateway.state_dir], check=True)
     try:
         yield
         gateway.stop()
     finally:
-        subprocess.run(["umount", "-l", gateway.gate_state], check=True)
+        subprocess.run(["umount", "-l", gateway.state_dir], check=True)
 
 
 def fill(gateway: Gateway) -> Path:
     """Leave no room on it; the file that takes it all."""
-    ballast = gateway.gate_state / "ballast"
+    ballast = gateway.state_dir / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
             file.write(b"\0" * 512)

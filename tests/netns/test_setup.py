@@ -39,7 +39,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def command(gateway: Gateway, *words: str) -> list[str]:
-    places = ("--state-dir", str(gateway.gate_state), "--runtime-dir", str(gateway.runtime))
+    places = ("--state-dir", str(gateway.state_dir), "--runtime-dir", str(gateway.runtime))
     return [PROGRAM, "--config", str(gateway.config), "setup", *places, *words]
 
 
@@ -140,7 +140,7 @@ def told(gateway: Gateway, shown: str) -> None:
 def written(gateway: Gateway) -> None:
     config = read_config(str(gateway.config))
     assert config.settings.url == "https://home.test:8443"
-    assert (config.state_dir, config.runtime_dir) == (str(gateway.gate_state), str(gateway.runtime))
+    assert (config.state_dir, config.runtime_dir) == (str(gateway.state_dir), str(gateway.runtime))
     assert {name: service.ports for name, service in config.settings.services.items()} == {"cloud": ("tcp/80",), "films": ("tcp/8096",)}
     assert config.settings.services["cloud"].title == 'Yves\' "Cloud"'
     assert config.settings.services["films"].url == "http://home.test:8096/"
@@ -151,7 +151,7 @@ def written(gateway: Gateway) -> None:
     assert {path.stat().st_uid for path in (gateway.state, *gateway.state.iterdir())} == {account.uid}
     assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in gateway.state.iterdir()} == {0}
     own = gateway.gate_state.stat()
-    assert (own.st_uid, stat.S_IMODE(own.st_mode)) == (0, 0o755)
+    assert (own.st_uid, stat.S_IMODE(own.st_mode)) == (0, 0o700)
 
 
 def works(gateway: Gateway) -> None:
@@ -264,7 +264,7 @@ def test_a_bad_configuration_is_not_touched(gateway: Gateway) -> None:
         assert terminal.wait() == 1
         assert "portal.url: 7 is not a text" in terminal.shown
     assert gateway.config.read_text("utf-8") == "[portal]\nurl = 7\n"
-    assert not gateway.gate_state.exists()
+    assert not gateway.state_dir.exists()
 
 
 def test_what_the_portals_account_left_leads_root_nowhere(gateway: Gateway) -> None:
@@ -273,7 +273,7 @@ def test_what_the_portals_account_left_leads_root_nowhere(gateway: Gateway) -> N
     account, victim = portal_account(), gateway.directory / "victim"
     victim.write_text("root's", "utf-8")
     for name in ("state.json", "secret.key", "history.jsonl"):
-        gateway.gate_state.mkdir(mode=0o755)
+        gateway.state_dir.mkdir(mode=0o755)
         gateway.state.mkdir(mode=0o700)
         os.chown(gateway.state, account.uid, account.gid)
         (gateway.state / name).symlink_to(victim)
@@ -282,7 +282,7 @@ def test_what_the_portals_account_left_leads_root_nowhere(gateway: Gateway) -> N
             assert str(gateway.state / name) in terminal.shown
             assert "Traceback" not in terminal.shown
         assert (victim.stat().st_uid, victim.read_text("utf-8")) == (0, "root's")
-        shutil.rmtree(gateway.gate_state)
+        shutil.rmtree(gateway.state_dir)
 
 
 def test_force_keeps_a_copy(gateway: Gateway) -> None:
