@@ -1,0 +1,207 @@
+"""What the service is to its admin under a real systemd: this host's own files below, what the package installs above."""
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyotp
+import pytest
+
+from e2e.container import Container
+from lab.kernel import has_table
+from lab.net import Namespace
+from lab.process import wait_for
+from lab.terminal import INTERRUPT, Terminal
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "vivid otter ladder 81"
+CONFIG = "/etc/safeip/safeip.toml"
+TREE = ("bin", "src", "nft", "templates", "static", "locale")
+START = "Start SafeIP now? (yes or no) [yes]: "
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Container]:
+    """A host with SafeIP's files and units, and a program at tcp/80. Nothing is configured."""
+    # overlayfs takes no layer that lies within another
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="safeip-service-") as place, Namespace("host", "sips") as network:
+        layer = Path(place, "layer")
+        install(layer)
+        with Container([layer, Path("/")], Path(place), network) as container:
+            container.boot()
+            with network.entered(), socket.create_server(("0.0.0.0", 80)):
+                yield container
+
+
+def install(layer: Path) -> None:
+    share, units = layer / "usr/share/safeip", layer / "etc/systemd/system"
+    for name in TREE:
+        shutil.copytree(ROOT / name, share / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "packaging/systemd", units, ignore=shutil.ignore_patterns("*.d"))
+    for kind in ("sysusers.d", "tmpfiles.d"):
+        shutil.copytree(ROOT / "packaging" / kind, layer / "etc" / kind)
+    (units / "default.target").symlink_to("/lib/systemd/system/basic.target")  # none of this host's services
+    (layer / "usr/sbin").mkdir()
+    (layer / "usr/sbin/safeip").symlink_to("../share/safeip/bin/safeip")
+    for name in ("etc/safeip", "var/lib"):
+        (layer / name).mkdir(parents=True)
+    os.mknod(layer / "var/lib/safeip", 0o020000, 0)  # a whiteout: what this host may have there is not seen
+
+
+def shown(host: Container, name: str, unit: str = "safeip") -> str:
+    return host.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
+
+
+def settled(host: Container, state: str) -> None:
+    wait_for(f"the unit to be {state}", lambda: shown(host, "ActiveState") == state, 60)
+
+
+def refused(host: Container, *words: str) -> str:
+    """The one line with which a verb ends."""
+    done = host.run("safeip", *words, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    return done.stderr.removeprefix("safeip: ").rstrip("\n")
+
+
+def setup(host: Container, *words: str) -> Terminal:
+    # a session of its own within: Ctrl-C would end what leads into the container as well
+    return host.terminal("setsid", "--ctty", "--wait", "safeip", "setup", *words)
+
+
+def answer_everything(terminal: Terminal) -> None:
+    terminal.answer("as seen from the Internet [", "home.test")
+    terminal.answer("Port on which the portal listens [8443]: ", "")
+    offered = terminal.read("Numbers of those to close, or none [")
+    found = re.search(r"(?m)^ *(\d+) +tcp/80\b", offered)
+    assert found, offered
+    terminal.type(found[1])
+    for question in ("Other ports to close", "Name of the service", "Title", "URL to which people go", "Networks that are never"):
+        terminal.answer(question, "cloud" if question == "Name of the service" else "")
+
+
+def enrol(terminal: Terminal) -> None:
+    terminal.answer("Name of the admin", "yves")
+    terminal.answer("Password of yves", PASSWORD)
+    terminal.answer("The same again: ", PASSWORD)
+    found = re.search(r"otpauth://totp/\S*secret=([A-Z2-7]+)", terminal.read("The six digits that the app shows now: "))
+    assert found
+    terminal.type(pyotp.TOTP(found[1]).now())
+
+
+def test_from_nothing_to_a_service_that_runs(host: Container) -> None:
+    for words in (["status"], ["check"], ["grants"], ["link", "list"]):
+        assert refused(host, *words) == f"there is no {CONFIG} yet: begin with 'safeip setup'"
+    host.run("systemctl", "start", "safeip")
+    assert shown(host, "ActiveState") == "inactive", "skipped, not failed"
+    with setup(host) as terminal:
+        answer_everything(terminal)
+        enrol(terminal)
+        before = terminal.read(START)
+        assert before.index("Recovery codes.") < before.index(START)
+        assert not has_table(host.network, "safeip"), "nothing is closed before the answer"
+        terminal.type("")
+        assert terminal.wait(60) == 0
+        after = terminal.shown.partition(START)[2]
+    assert "SafeIP runs.\n" in after
+    assert "These are closed to everybody but" in after
+    assert "systemctl" not in after, "nothing is left to start"
+    assert "Sign in as yves:  https://home.test:8443/sign-in" in after
+    assert (shown(host, "ActiveState"), shown(host, "UnitFileState")) == ("active", "enabled")
+    assert shown(host, "UnitFileState", "safeip-closed") == "enabled"
+    assert has_table(host.network, "safeip")
+    assert "cloud" in host.run("safeip", "status").stdout
+
+
+def test_the_status_line_follows_what_is_open(host: Container) -> None:
+    assert shown(host, "StatusText") == "keeps 1 service closed, 0 grants"
+    host.run("mkdir", "/run/systemd/system/safeip.service.d")
+    host.path("/run/systemd/system/safeip.service.d/test.conf").write_text("[Service]\nWatchdogSec=10s\n", "utf-8")
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "restart", "safeip")
+    host.run("safeip", "grant", "cloud", "192.0.2.7")
+    wait_for("the status line", lambda: shown(host, "StatusText") == "keeps 1 service closed, 1 grant", 60)
+    host.run("safeip", "revoke", "--all")
+    wait_for("the status line", lambda: shown(host, "StatusText") == "keeps 1 service closed, 0 grants", 60)
+
+
+def test_where_all_is_done_setup_asks_nothing(host: Container) -> None:
+    with setup(host) as terminal:
+        assert terminal.wait(60) == 0
+        assert "There is an admin already: yves." in terminal.shown
+        assert "now?" not in terminal.shown
+        assert "These are closed" in terminal.shown
+
+
+@pytest.mark.parametrize("answer", ["no", INTERRUPT])
+def test_a_service_that_was_stopped_is_offered_to_start(host: Container, answer: str) -> None:
+    host.run("systemctl", "stop", "safeip")
+    assert refused(host, "status") == "SafeIP does not run: systemctl start safeip"
+    with setup(host) as terminal:
+        terminal.read(START)
+        terminal.type(answer, enter=answer != INTERRUPT)
+        assert terminal.wait(60) == 0
+        assert "1. Start it:  systemctl restart safeip\n" in terminal.shown
+    assert shown(host, "ActiveState") == "inactive"
+    with setup(host) as terminal:
+        terminal.answer(START, "yes")
+        assert terminal.wait(60) == 0
+    settled(host, "active")
+
+
+def test_a_start_that_fails_is_told_with_its_reason(host: Container) -> None:
+    host.run("systemctl", "stop", "safeip")
+    with host.network.entered(), socket.create_server(("0.0.0.0", 8443)):
+        with setup(host) as terminal:
+            terminal.answer(START, "")
+            assert terminal.wait(90) == 1
+            after = terminal.shown.partition(START)[2]
+        assert "SafeIP does not run. It says:\n  cannot listen on 0.0.0.0:8443: another program has this port" in after
+        assert "1. Start it:  systemctl restart safeip\n" in after
+        wait_for("systemd to wait", lambda: shown(host, "SubState") == "auto-restart", 30)
+        wait_for("what is told", lambda: refused(host, "status").endswith("tried again, systemctl status safeip says why"), 30)
+    settled(host, "active")  # what mends itself is tried again
+
+
+def test_what_only_a_person_can_mend_is_not_tried_again(host: Container) -> None:
+    torn = "/var/lib/safeip/portal/state.json"
+    for path, text, code in ((CONFIG, "[portal]\nurl = 7\n", 78), (torn, '{"version": 1,', 65)):
+        host.run("systemctl", "stop", "safeip")
+        file = host.path(path)
+        good = file.read_bytes()
+        file.write_text(text, "utf-8")
+        host.run("systemctl", "restart", "safeip", check=False)
+        settled(host, "failed")
+        assert shown(host, "ExecMainStatus") == str(code)
+        assert refused(host, "status").startswith("SafeIP does not run: its last start failed, systemctl status safeip says why")
+        file.write_bytes(good)
+        assert shown(host, "ActiveState") == "failed"
+        assert shown(host, "NRestarts") == "0"
+        host.run("systemctl", "start", "safeip")
+        settled(host, "active")
+
+
+def test_other_answers_need_a_restart_which_is_offered(host: Container) -> None:
+    host.run("safeip", "grant", "cloud", "192.0.2.7")
+    before = shown(host, "MainPID")
+    with setup(host, "--force") as terminal:
+        answer_everything(terminal)
+        terminal.answer("SafeIP runs. Restart it now, so that it does what you answered? (yes or no) [yes]: ", "")
+        assert terminal.wait(60) == 0
+    assert shown(host, "MainPID") != before
+    assert "192.0.2.7" in host.run("safeip", "grants").stdout
+
+
+def test_a_daemon_that_somebody_runs_by_hand_is_left_alone(host: Container) -> None:
+    host.run("systemctl", "stop", "safeip")
+    claim = Terminal(host.network, *host.command("flock", "/var/lib/safeip/gate", "sleep", "1000"))
+    with claim:
+        wait_for("the claim", lambda: host.run("flock", "-n", "/var/lib/safeip/gate", "true", check=False).returncode == 1, 10)
+        with setup(host) as terminal:
+            terminal.wait(60)
+            assert START not in terminal.shown
+    assert shown(host, "ActiveState") == "inactive"
