@@ -22,7 +22,7 @@ from e2e.tests import gate_tests
 
 LOGS = CACHE / "logs"
 PATIENCE = 10  # emulation is 10 to 30 times slower than the machine that it runs on
-TIMEOUT_S = 75 * 60
+TIMEOUT_S = 180 * 60
 SILENCE_S = 15 * 60  # one test is quicker than that, even in emulation
 
 
