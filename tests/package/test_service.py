@@ -1,55 +1,28 @@
-"""What the service is to its admin under a real systemd: this host's own files below, what the package installs above."""
+"""What the service is to its admin, under a real systemd."""
 
-import os
 import re
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyotp
 import pytest
 
 from e2e.container import Container
+from e2e.installed import installed
 from lab.kernel import has_table
-from lab.net import Namespace
 from lab.process import wait_for
 from lab.terminal import INTERRUPT, Terminal
 
-ROOT = Path(__file__).parents[2]
 PASSWORD = "vivid otter ladder 81"
 CONFIG = "/etc/safeip/safeip.toml"
-TREE = ("bin", "src", "nft", "templates", "static", "locale")
 START = "Start SafeIP now? (yes or no) [yes]: "
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Container]:
-    """A host with SafeIP's files and units, and a program at tcp/80. Nothing is configured."""
-    # overlayfs takes no layer that lies within another
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="safeip-service-") as place, Namespace("host", "sips") as network:
-        layer = Path(place, "layer")
-        install(layer)
-        with Container([layer, Path("/")], Path(place), network) as container:
-            container.boot()
-            with network.entered(), socket.create_server(("0.0.0.0", 80)):
-                yield container
-
-
-def install(layer: Path) -> None:
-    share, units = layer / "usr/share/safeip", layer / "etc/systemd/system"
-    for name in TREE:
-        shutil.copytree(ROOT / name, share / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "packaging/systemd", units, ignore=shutil.ignore_patterns("*.d"))
-    for kind in ("sysusers.d", "tmpfiles.d"):
-        shutil.copytree(ROOT / "packaging" / kind, layer / "etc" / kind)
-    (units / "default.target").symlink_to("/lib/systemd/system/basic.target")  # none of this host's services
-    (layer / "usr/sbin").mkdir()
-    (layer / "usr/sbin/safeip").symlink_to("../share/safeip/bin/safeip")
-    for name in ("etc/safeip", "var/lib"):
-        (layer / name).mkdir(parents=True)
-    os.mknod(layer / "var/lib/safeip", 0o020000, 0)  # a whiteout: what this host may have there is not seen
+    """With a program at tcp/80 that setup finds."""
+    with installed("sips") as container, container.network.entered(), socket.create_server(("0.0.0.0", 80)):
+        yield container
 
 
 def shown(host: Container, name: str, unit: str = "safeip") -> str:
