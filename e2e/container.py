@@ -90,7 +90,10 @@ class Container:
                 "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-euc", _BOOT, "boot",
                 "--quiet", "--boot", f"--directory={self._root}", f"--machine={self._group}", f"--hostname={self._hostname}",
                 "--register=no", "--keep-unit", "--console=read-only", "--resolv-conf=off", "--timezone=off",
-                "--link-journal=no", "--capability=CAP_NET_ADMIN", f"--network-namespace-path={self.network.path}",
+                "--link-journal=no", "--capability=CAP_NET_ADMIN",
+                # which Debian 12's systemd-nspawn denies, and both processes shut themselves in with
+                "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+                f"--network-namespace-path={self.network.path}",
             ],
             self.log, environment,
         )  # fmt: skip

@@ -88,6 +88,9 @@ def test_from_nothing_to_a_service_that_runs(host: Container) -> None:
     assert shown(host, "UnitFileState", "safeip-closed") == "enabled"
     assert has_table(host.network, "safeip")
     assert "cloud" in host.run("safeip", "status").stdout
+    host.run("journalctl", "--sync")
+    said = host.run("journalctl", "--unit=safeip", "--output=cat", "--no-pager").stdout.splitlines()
+    assert [line for line in said if line.startswith("safeip: ")] == ["safeip: ready"], "nothing to complain about"
 
 
 def test_the_status_line_follows_what_is_open(host: Container) -> None:
