@@ -102,6 +102,11 @@ class Container:
             wait_for("the container's boot", self._is_up, BOOT_S, 0.05)
         return time.monotonic() - begin
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it was booted and not switched off since."""
+        return self._process is not None
+
     def _began(self) -> bool:
         self._alive()
         for pid in _descendants(self._running().pid, 2):
@@ -131,7 +136,7 @@ class Container:
     def command(self, *words: str) -> list[str]:
         """What the host runs so that `words` run in the container."""
         self._alive()
-        return ["nsenter", f"--target={self._leader}", "--all", "--", "env", "-i", *_ENVIRONMENT, *words]
+        return ["nsenter", f"--target={self._leader}", "--all", "--", "env", "-i", "--chdir=/root", *_ENVIRONMENT, *words]
 
     def run(
         self, *words: str, input: str | None = None, check: bool = True, timeout: float = 60.0  # noqa: A002 (subprocess' name)
