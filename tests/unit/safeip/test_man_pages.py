@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from access import guard, knocks, sessions
+from access import state as people
 from safeip import cli
 from safeip.arguments import grammar
+from safeip.closed import Closed
+from safeip.config import DEFAULT_CONFIG, parse_config
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted((ROOT / "man").glob("*.[58]"))
@@ -192,7 +196,23 @@ def test_the_page_has_the_exit_codes_of_the_code() -> None:
     section = re.search(r"^\.Sh EXIT STATUS\n(.*?)^\.Sh ", PROGRAM.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert section
     unit = (ROOT / "packaging" / "systemd" / "safeip.service").read_text("utf-8")
-    bad_configuration = re.search(r"^RestartPreventExitStatus=(\d+)$", unit, re.MULTILINE)
-    assert bad_configuration
+    for_good = re.search(r"^RestartPreventExitStatus=(\d.*)$", unit, re.MULTILINE)
+    assert for_good
     own = {str(value) for name, value in vars(cli).items() if name.startswith("_") and type(value) is int}
-    assert set(re.findall(r"^\.It ([0-9]+)$", section[1], re.MULTILINE)) == {"0", "1", "2", bad_configuration[1]} | own
+    assert set(re.findall(r"^\.It ([0-9]+)$", section[1], re.MULTILINE)) == {"0", "1", "2", *for_good[1].split()} | own
+
+
+def test_the_page_has_the_files_of_the_code() -> None:
+    """Those of the state by where the daemon puts them, those of the package by what it installs."""
+    config = parse_config('[portal]\nurl = "https://open.example.org"\n[services.cloud]\nports = ["tcp/443"]\n', DEFAULT_CONFIG)
+    state = config.settings.state_dir
+    named = {sessions.FILE, guard.FILE, knocks._FILE, people.FILE, "secret.key", "history.jsonl"}
+    own = {config.path, config.custom, config.control_socket, f"{config.gate_dir}/grants.jsonl", Closed(config.gate_dir).path, f"{state}/tls/"}
+    section = re.search(r"^\.Sh FILES\n(.*?)^\.Sh ", PROGRAM.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert section
+    on_the_page = set(re.findall(r"^\.It Pa (.*)$", section[1], re.MULTILINE))
+    installed = {path for path in on_the_page if path.startswith(("/usr/", "/etc/safeip/tls/"))}
+    assert on_the_page - installed == {f"{state}/{name}" for name in named} | own
+    package = "".join(path.read_text("utf-8") for path in (ROOT / "packaging").rglob("*") if path.is_file())
+    for path in installed - {"/usr/share/doc/safeip/examples/"}:  # dh_installexamples knows the way
+        assert path.rstrip("/") in package, path
