@@ -30,14 +30,15 @@ def installed(prefix: str) -> Iterator[Container]:
 
 
 def _install(layer: Path) -> None:
-    share, units = layer / "usr/share/safeip", layer / "etc/systemd/system"
+    share, units = layer / "usr/share/safeip", layer / "usr/lib/systemd/system"
     for name in _TREE:
         shutil.copytree(_ROOT / name, share / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(_ROOT / "packaging/certbot/deploy-hook", share / "certbot-deploy-hook")
     shutil.copytree(_ROOT / "packaging/systemd", units, ignore=shutil.ignore_patterns("*.d"))
     for kind in ("sysusers.d", "tmpfiles.d"):
         shutil.copytree(_ROOT / "packaging" / kind, layer / "etc" / kind)
-    (units / "default.target").symlink_to("/lib/systemd/system/basic.target")
+    (layer / "etc/systemd/system").mkdir(parents=True)
+    (layer / "etc/systemd/system/default.target").symlink_to("/lib/systemd/system/basic.target")
     (layer / "usr/sbin").mkdir()
     (layer / "usr/sbin/safeip").symlink_to("../share/safeip/bin/safeip")
     for name in ("etc/safeip", "etc/letsencrypt", "var/lib"):

@@ -1,14 +1,40 @@
-"""Whether the kernel takes what the configuration says."""
+"""Whether what the configuration says works here: the ruleset in the kernel, and the certificate for the portal's user."""
+
+import contextlib
 
 from nft import rules
 from nft.sets import KernelError
+from portal.settings import Files
+from safeip import privileges
 from safeip.config import Config
 
 
 def refusals(config: Config) -> list[str]:
-    """What the kernel has against the ruleset, tried without changing it; a sentence each."""
+    """What is against it, tried without changing anything; a sentence each."""
+    return [*_of_certificate(config), *_of_kernel(config)]
+
+
+def _of_kernel(config: Config) -> list[str]:
     try:
         found = rules.check(config.policy, config.custom)
     except (KernelError, PermissionError) as error:
-        return [f"{config.path} is good, but the ruleset could not be tried: {error}: run as root"]
+        why = error.strerror if isinstance(error, PermissionError) else error
+        return [f"{config.path} is good, but the ruleset could not be tried: {why}: run it as root (sudo safeip check)"]
     return [f"the kernel refuses the ruleset of {config.path} and {config.custom}: {refusal}" for refusal in found]
+
+
+def _of_certificate(config: Config) -> list[str]:
+    """As the portal's user, for whoever may become that; others are told to be root."""
+    files = config.settings.tls
+    if not isinstance(files, Files) or not privileges.has_capability(privileges.CAP_NET_ADMIN):
+        return []
+    from portal.tls import Certificate, FilesError  # noqa: PLC0415 (OpenSSL, for this alone)
+
+    account = privileges.portal_account()
+    becoming = contextlib.nullcontext() if account == privileges.own_account() else privileges.acting_as(account)
+    try:
+        with becoming:
+            Certificate(files)
+    except FilesError as error:
+        return [f"{config.path}: {error}"]
+    return []

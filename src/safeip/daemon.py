@@ -145,7 +145,7 @@ def _write(closed: Closed, config: Config) -> None:
 
 def _require_capability() -> None:
     if not privileges.has_capability(privileges.CAP_NET_ADMIN):
-        raise StartError("CAP_NET_ADMIN is missing: start it as root, or with systemctl start safeip")
+        raise StartError("CAP_NET_ADMIN is missing: run it as root (sudo safeip …); the service is started by systemctl start safeip")
 
 
 @contextlib.contextmanager

@@ -41,6 +41,11 @@ def refused(host: Container, *words: str) -> str:
     return done.stderr.removeprefix("safeip: ").rstrip("\n")
 
 
+def journal(host: Container) -> str:
+    host.run("journalctl", "--sync")
+    return host.run("journalctl", "--unit=safeip", "--output=cat", "--no-pager").stdout
+
+
 def setup(host: Container, *words: str) -> Terminal:
     # a session of its own within: Ctrl-C would end what leads into the container as well
     return host.terminal("setsid", "--ctty", "--wait", "safeip", "setup", *words)
@@ -88,9 +93,7 @@ def test_from_nothing_to_a_service_that_runs(host: Container) -> None:
     assert shown(host, "UnitFileState", "safeip-closed") == "enabled"
     assert has_table(host.network, "safeip")
     assert "cloud" in host.run("safeip", "status").stdout
-    host.run("journalctl", "--sync")
-    said = host.run("journalctl", "--unit=safeip", "--output=cat", "--no-pager").stdout.splitlines()
-    assert [line for line in said if line.startswith("safeip: ")] == ["safeip: ready"], "nothing to complain about"
+    assert [line for line in journal(host).splitlines() if line.startswith("safeip: ")] == ["safeip: ready"], "nothing to complain about"
 
 
 def test_the_status_line_follows_what_is_open(host: Container) -> None:
@@ -170,6 +173,45 @@ def test_other_answers_need_a_restart_which_is_offered(host: Container) -> None:
         assert terminal.wait(60) == 0
     assert shown(host, "MainPID") != before
     assert "192.0.2.7" in host.run("safeip", "grants").stdout
+
+
+NOT_ROOT = {
+    "status": "this user may not use /run/safeip/control.sock: run it as root (sudo safeip …)",
+    "grants": "this user may not use /run/safeip/control.sock: run it as root (sudo safeip …)",
+    "check": f"{CONFIG} is good, but the ruleset could not be tried: Operation not permitted: run it as root (sudo safeip check)",
+    "run": "CAP_NET_ADMIN is missing: run it as root (sudo safeip …); the service is started by systemctl start safeip",
+    "down": "CAP_NET_ADMIN is missing: run it as root (sudo safeip …); the service is started by systemctl start safeip",
+    "setup": "setup looks at every program's ports and writes to /etc: run it as root (sudo safeip setup)",
+}
+
+
+@pytest.mark.parametrize("verb", NOT_ROOT)
+def test_who_is_not_root_is_told_so(host: Container, verb: str) -> None:
+    done = host.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "safeip", verb, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"safeip: {NOT_ROOT[verb]}\n")
+
+
+def test_what_the_service_has_is_not_run_by_hand(host: Container) -> None:
+    assert refused(host, "down") == "a daemon runs already on /var/lib/safeip: stop it first (systemctl stop safeip)"
+    place = "/var/lib/safeip/gate belongs to the service's user"
+    assert refused(host, "run") == f"{place}: systemctl start safeip, or name another state_dir"
+
+
+def test_a_unit_that_is_masked_is_told(host: Container) -> None:
+    host.run("systemctl", "mask", "--now", "safeip")
+    assert refused(host, "status") == "SafeIP does not run, and its unit is masked: systemctl unmask safeip"
+    host.run("systemctl", "unmask", "safeip")
+    host.run("systemctl", "start", "safeip")
+
+
+def test_a_configuration_that_the_service_may_not_read_is_told(host: Container) -> None:
+    host.run("chmod", "600", CONFIG)
+    host.run("systemctl", "restart", "safeip", check=False)
+    settled(host, "failed")
+    assert f"safeip: {CONFIG}: may not be read by this user; " in journal(host)
+    assert f"; for the daemon, chmod 644 {CONFIG}" in journal(host)
+    host.run("chmod", "644", CONFIG)
+    host.run("systemctl", "start", "safeip")
 
 
 def test_a_daemon_that_somebody_runs_by_hand_is_left_alone(host: Container) -> None:
