@@ -18,6 +18,7 @@ PASSWORD = "vivid otter ladder 81"
 _START = "Start SafeIP now? (yes or no) [yes]: "
 _HERE = "/root/safeip"
 _INSTALL_S = 300.0
+_LESS_THAN = 300_000
 _LINK = re.compile(re.escape(PORTAL) + r"/l/[A-Za-z0-9_-]+")
 
 
@@ -42,7 +43,9 @@ def boot(scene: Scene) -> None:
 def install(scene: Scene) -> None:
     """The README's way to `apt install`: it closes nothing and says how to go on."""
     report = scene.report
-    report.figure(".deb", f"{scene.deb.stat().st_size / 1000:.1f} kB")
+    size = scene.deb.stat().st_size
+    report.figure(".deb", f"{size / 1000:.1f} kB")
+    report.check("the .deb has less than 300 kB", size < _LESS_THAN, size)
     begin = time.monotonic()
     shell = scene.notes["shell"] = Shell(scene.container)
     scene.notes["commands"] = waiting = commands(ROOT / "README.md")

@@ -32,7 +32,7 @@ def service(scene: Scene) -> None:
         for which in _CAPABILITIES:
             held = int(_field(own, which), 16)
             allowed = {0, may} if which in {"CapInh", "CapAmb"} else {may}
-            report.check(f"the {name}'s {which} is {may:#x}", held in allowed, f"{held:#x}")
+            report.check(f"the {name}'s {which} is {held:#x}, no more than it should be", held in allowed)
         report.check(f"the {name} can gain nothing", "NoNewPrivs:\t1" in own and "Seccomp:\t2" in own)
         memory = Path(f"/proc/{scene.container.host_pid(pid)}/smaps_rollup").read_text("ascii")
         pss = int(_field(memory, "Pss").split()[0])
