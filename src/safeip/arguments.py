@@ -5,7 +5,7 @@ import argparse
 from safeip.arguments_links import add_links
 from safeip.arguments_people import add_people, person_usage
 from safeip.config import DEFAULT_CONFIG
-from safeip.grammar import Verbs, add, add_for, add_listing, count, formatter, holder
+from safeip.grammar import Parser, Verbs, add, add_for, add_listing, count, formatter, holder
 
 _ADDRESS = "an IPv4 address, or an IPv6 address, which stands for its /64"
 
@@ -21,7 +21,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def grammar() -> argparse.ArgumentParser:
     """All verbs with their actions and options: what the man page and the shells' completion follow too."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="safeip",
         description="Keeps a home's services closed to the Internet and opens them to the right people.",
         epilog="Begin with 'safeip setup'. Verbs that show or change what is open ask the daemon and need root. Durations are "

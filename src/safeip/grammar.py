@@ -3,10 +3,11 @@
 import argparse
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from access.duration import parse_duration
 from access.inputs import BadInput, check_name
+from safeip.problem import nearest
 
 _MOST = 1_000_000
 _WIDTH = 79
@@ -14,6 +15,21 @@ _HOLDER = re.compile(r"cli|(person|link|token):[a-z0-9._-]{1,32}")
 
 Verbs = Any
 """What argparse's add_subparsers gives; its class has no public name."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, with sentences for who does not know what there is. Those of its verbs are made of it, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Usage, what is wrong and where to read more, on standard error; exits 2."""
+        super().error(f"{message} ('{self.prog} --help' says more)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401 (argparse's own)
+        if action.choices is not None and value not in action.choices:
+            words = [str(word) for word in action.choices]
+            meant = nearest(str(value), words)
+            right = f"did you mean {meant!a}?" if meant else f"there are: {', '.join(words)}"
+            raise argparse.ArgumentError(action, f"there is no {str(value)[:40]!a}; {right}")
 
 
 def add(verbs: Verbs, name: str, does: str) -> argparse.ArgumentParser:
@@ -71,7 +87,7 @@ def person_name(text: str) -> str:
     try:
         return check_name(text)
     except BadInput as error:
-        raise argparse.ArgumentTypeError(f"{text[:40]!a} {error.message}") from None
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} {error.message}") from None
 
 
 def holder(text: str) -> str:

@@ -65,6 +65,22 @@ def test_wrong_usage_exits_2_and_says_why(words: list[str], capsys: pytest.Captu
     assert "error: " in said.err
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["grnat"], "safeip: error: argument VERB: there is no 'grnat'; did you mean 'grant'? ('safeip --help' says more)"),
+        (["link", "zzz"], "safeip link: error: argument ACTION: there is no 'zzz'; there are: add, list, show, pause, resume, rotate, remove ('safeip link --help' says more)"),
+        (["history", "--outcome", "refuse"], "safeip history: error: argument --outcome: there is no 'refuse'; did you mean 'refused'? ('safeip history --help' says more)"),
+        ([], "safeip: error: the following arguments are required: VERB ('safeip --help' says more)"),
+        (["\x1b[31m"], "\\x1b[31m'; there are: setup"),
+    ],
+)  # fmt: skip
+def test_who_does_not_know_what_there_is_is_told(words: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert why in capsys.readouterr().err
+
+
 def test_a_wrong_duration_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["ban", "192.0.2.1", "--for", "2 hours"])
