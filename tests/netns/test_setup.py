@@ -132,7 +132,8 @@ def told(gateway: Gateway, shown: str) -> None:
     assert len(RECOVERY.findall(shown)) == 10
     assert PASSWORD not in shown
     assert f"Written: {gateway.config}\n" in shown
-    assert f"{PROGRAM} --config {gateway.config} run" in shown
+    assert f"1. Start it:  {PROGRAM} --config {gateway.config} run" in shown
+    assert "now?" not in shown, "here is no systemd that could start it, or its service is another's"
     assert "forward tcp/8443" in shown
     assert "Sign in as yves:  https://home.test:8443/sign-in" in shown
 

@@ -108,6 +108,37 @@ def test_the_status_line_follows_what_is_open(host: Container) -> None:
     wait_for("the status line", lambda: shown(host, "StatusText") == "keeps 1 service closed, 0 grants", 60)
 
 
+def test_the_status_line_tells_what_is_wrong(host: Container) -> None:
+    disk = "/var/lib/safeip/gate"
+    host.run("systemctl", "stop", "safeip")
+    host.shell(f"mount -t tmpfs -o size=64k,mode=700,uid=safeip,gid=safeip gate {disk}")
+    try:
+        host.run("systemctl", "start", "safeip")
+        host.run("safeip", "grant", "cloud", "192.0.2.7")
+        host.shell(f"dd if=/dev/zero of={disk}/ballast bs=512", check=False)
+        for number in range(100, 130):  # until the file's last page is full
+            host.run("safeip", "grant", "cloud", f"192.0.2.{number}", "--note", "a" * 60)
+        host.run("safeip", "revoke", "192.0.2.7")
+        why = f"{disk}/grants.jsonl cannot be written (No space left on device): a reboot closes what is open"
+        wait_for("the status line", lambda: shown(host, "StatusText") == f"keeps 1 service closed, 30 grants; {why}", 60)
+        host.run("safeip", "revoke", "--all")
+        assert f"warning: {why}\n" in re.sub(" +", " ", host.run("safeip", "status").stdout)
+        host.run("systemctl", "stop", "safeip")
+    finally:
+        host.run("umount", disk)
+    config = host.path(CONFIG)
+    good = config.read_bytes()
+    host.run("systemctl", "start", "safeip")
+    config.write_text("[portal]\nurl = 7\n", "utf-8")
+    assert host.run("systemctl", "reload", "safeip", check=False).returncode != 0
+    host.run("systemctl", "kill", "--signal=HUP", "--kill-who=main", "safeip")
+    wrong = "keeps 1 service closed, 0 grants; the last reload changed nothing, see the log"
+    wait_for("the status line", lambda: shown(host, "StatusText") == wrong, 30)
+    config.write_bytes(good)
+    host.run("systemctl", "reload", "safeip")
+    wait_for("the status line", lambda: shown(host, "StatusText") == "keeps 1 service closed, 0 grants", 30)
+
+
 def test_where_all_is_done_setup_asks_nothing(host: Container) -> None:
     with setup(host) as terminal:
         assert terminal.wait(60) == 0
