@@ -171,7 +171,7 @@ class Scene:
         """Seconds that each address of the service's sets has left; empty without a table."""
         return {
             element.value: element.expires_s
-            for name, elements in read_sets(self.world.host).items()
+            for name, elements in read_sets(self.container).items()  # its own nft: another version may not read what this one wrote
             if re.fullmatch(r"web[46]", name)
             for element in elements
         }

@@ -1,11 +1,17 @@
 """Reading the kernel's sets as an admin would, through `nft -j`."""
 
 import json
+import subprocess
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from lab.net import Namespace
 from lab.process import LabError
+
+
+class Place(Protocol):
+    """Where nft is run: a namespace, a container."""
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]: ...
 
 
 @dataclass(frozen=True)
@@ -20,17 +26,17 @@ class Element:
     bytes: int
 
 
-def read_set(namespace: Namespace, name: str, table: str = "safeip") -> list[Element]:
+def read_set(place: Place, name: str, table: str = "safeip") -> list[Element]:
     """The elements of one set of `table inet TABLE`. LabError where table or set is missing."""
-    for entry in json.loads(namespace.run("nft", "-j", "list", "set", "inet", table, name).stdout)["nftables"]:
+    for entry in json.loads(place.run("nft", "-j", "list", "set", "inet", table, name).stdout)["nftables"]:
         if "set" in entry:
             return [_element(element) for element in entry["set"].get("elem", [])]
     raise LabError(f"no set {name}")
 
 
-def read_sets(namespace: Namespace, table: str = "safeip") -> dict[str, list[Element]]:
+def read_sets(place: Place, table: str = "safeip") -> dict[str, list[Element]]:
     """The elements of every set of `table inet TABLE` by the set's name; empty without the table."""
-    listed = namespace.run("nft", "-j", "list", "table", "inet", table, check=False)
+    listed = place.run("nft", "-j", "list", "table", "inet", table, check=False)
     if listed.returncode != 0:
         return {}
     return {
@@ -40,9 +46,9 @@ def read_sets(namespace: Namespace, table: str = "safeip") -> dict[str, list[Ele
     }
 
 
-def has_table(namespace: Namespace, table: str = "safeip") -> bool:
+def has_table(place: Place, table: str = "safeip") -> bool:
     """Whether the kernel has `table inet TABLE`; cheap, however full its sets are."""
-    listed = namespace.run("nft", "-j", "list", "chains", "inet", check=False)
+    listed = place.run("nft", "-j", "list", "chains", "inet", check=False)
     if listed.returncode != 0:
         return False
     entries = json.loads(listed.stdout)["nftables"]
