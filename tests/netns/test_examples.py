@@ -1,4 +1,4 @@
-"""The files of examples/, each with the program that it is for: nginx, nft, certbot, and SafeIP beside them."""
+"""What papers tell people to do: the files of examples/, each with its program, and the way back in of safeip(8)."""
 
 import re
 import subprocess
@@ -237,3 +237,24 @@ def test_certbot_takes_its_example(tmp_path: Path) -> None:
         assert (done.returncode, "No certificates found" in done.stdout) == (0, True), done.stderr
     assert tried(f"{good}\nno-such-key = 1\n").returncode != 0, "then it does not look"
     assert tried(text.replace("/usr/share/safeip/", "/nowhere/")).returncode != 0
+
+
+# the man page
+
+
+def test_what_the_man_page_says_to_whoever_is_locked_out_opens_everything() -> None:
+    """With neither daemon nor configuration; and closed.nft is gone, so that it stays open over a boot."""
+    page = (ROOT / "man" / "safeip.8").read_text("utf-8")
+    block = re.search(r"^\.Bd -literal -compact\n(.*?)^\.Ed$", page.partition(".Sh WHEN YOU ARE LOCKED OUT")[2], re.MULTILINE | re.DOTALL)
+    assert block
+    stop, *rest = block[1].splitlines()
+    assert stop == "systemctl disable --now safeip safeip-closed"
+    with Gateway(prefix="sipt") as gateway:
+        assert not gateway.stranger.reaches("http://home.test/")
+        gateway.kill()
+        gateway.config.unlink()
+        assert list(gateway.state_dir.rglob("closed.nft"))
+        assert not gateway.stranger.reaches("http://home.test/"), "closed stays closed"
+        gateway.host.run("sh", "-e", "-c", replaced("\n".join(rest), ("/var/lib/safeip", str(gateway.state_dir))))
+        assert gateway.stranger.reaches("http://home.test/")
+        assert not list(gateway.state_dir.rglob("closed.nft"))
