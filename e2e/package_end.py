@@ -68,7 +68,8 @@ def _purge(scene: Scene) -> None:
     found = scene.sh("systemctl list-units --all --plain --no-legend --no-pager 'safeip*'; systemctl list-unit-files --no-legend --no-pager 'safeip*'", check=False)
     report.check("systemd knows no unit of it any more", not found.strip(), found)
     scene.nothing_failed()
-    scene.sh(f"{_APT} autoremove --purge")
+    # without the option what another package merely suggests stays
+    scene.sh(f"{_APT} -o APT::AutoRemove::SuggestsImportant=false autoremove --purge")
     packages = set(scene.notes["packages"])
     now = set(scene.sh("dpkg-query --show --showformat='${Package}\\n'").split())
     report.check("what it drew in can be removed again", now == packages, sorted(now ^ packages))

@@ -20,7 +20,7 @@ EXCEPTIONS: Mapping[str, str] = {
     r"/etc/(passwd|group|shadow|gshadow)-?|/etc/\.pwd\.lock": "two locked accounts stay, as those of other packages do",
     r"/etc/ld\.so\.cache|/var/cache/ldconfig/.*": "the linker's cache, of libraries that were drawn in",
     r"/var/lib/systemd/(random-seed|timers/.*|timesync/.*|credential.secret)": "systemd's own, of a running host",
-    r"/root/safeip(/.*)?|/root/[^/]*\.deb|/var/tmp/systemd-private-.*": "what was put there to be installed",
+    r"/root/(safeip|first|second|third)(/.*)?|/root/[^/]*\.(deb|toml)|/root/\.bash_history": "this story's own",
 }  # fmt: skip
 
 
