@@ -9,6 +9,7 @@ LEFT_OUT = {
     "test_abuse_kernel.py": "attacks on the portal, whose attackers have half a second for TLS",
     "test_cli.py": "the command line: words, exit codes and files above the wire",
     "test_demo.py": "the demo shows what other tests assert",
+    "test_examples.py": "other programs beside it; what they do in the kernel is what other tests load",
     "test_lab.py": "the lab's own tests: tools, not the product",
     "test_people_cli.py": "people are state of the portal's",
     "test_setup.py": "questions at a terminal; what it writes is what other tests load",
