@@ -1,0 +1,66 @@
+"""The build: the same bytes whoever builds, wherever and whenever; what goes wrong is said."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab import deb
+
+PYTHON = "/usr/bin/python3"
+
+
+def test_same_bytes_from_another_place_person_and_time(built: deb.Built, source: Path, tmp_path: Path) -> None:
+    """The second from a copy, as another person's git would put it there."""
+    there, out = tmp_path / "another place", tmp_path / "out"
+    shutil.copytree(source, there)
+    for path in there.rglob("*"):
+        path.chmod(0o700 if path.is_dir() or path.stat().st_mode & 0o100 else 0o600)
+    subprocess.run(["git", "init", "--quiet", str(there)], check=True)
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": "/nonexistent", "TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANGUAGE": "fr",
+        "TMPDIR": str(tmp_path), "DEB_BUILD_OPTIONS": "nocheck parallel=2", "PYTHONHASHSEED": "7",
+    }  # fmt: skip
+    done = subprocess.run(
+        [PYTHON, "-m", "lab.deb", "--out", str(out)],
+        cwd=there, env=environment, umask=0o077, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{out}/{built.deb.name} (")
+    assert (out / built.deb.name).read_bytes() == built.deb.read_bytes()
+    assert sorted(path.suffix for path in out.iterdir()) == [".buildinfo", ".changes", ".deb", ".log"]
+    # with "nocheck" the build does not run the program; else it does
+    logs = [(directory / "build.log").read_text() for directory in (out, built.deb.parent)]
+    assert ["safeip --help" in log for log in logs] == [False, True]
+
+
+def test_another_version_is_told_by_the_package(tmp_path: Path) -> None:
+    deb.export(tmp_path / "tree", "0.1.0-1+trial1")
+    said = subprocess.run(
+        ["dpkg-parsechangelog", "--all", "--show-field", "Version"], cwd=tmp_path / "tree", capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["0.1.0-1+trial1"]
+    dated = subprocess.run(["dpkg-parsechangelog", "-STimestamp"], cwd=tmp_path / "tree", capture_output=True, text=True, check=True)
+    assert {path.stat().st_mtime for path in (tmp_path / "tree").rglob("*")} == {int(dated.stdout)}
+    assert {oct(path.stat().st_mode & 0o7777) for path in (tmp_path / "tree").rglob("*")} == {"0o755", "0o644"}
+
+
+def test_a_build_that_fails_shows_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported = deb.export
+
+    def spoilt(to: Path, version: str | None = None) -> None:
+        exported(to, version)
+        (to / "examples" / "safeip.toml").write_text("nonsense")
+
+    monkeypatch.setattr(deb, "export", spoilt)
+    monkeypatch.delenv("DEB_BUILD_OPTIONS", raising=False)
+    with pytest.raises(deb.BuildError, match=r"(?s)ended with 2; all of it is in .*build\.log:.*safeip\.toml"):
+        deb.build(tmp_path / "out")
+    assert not list(tmp_path.glob("out/*.deb"))
+
+
+def test_a_version_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(deb.BuildError, match="version"):
+        deb.export(tmp_path / "tree", "not a version")

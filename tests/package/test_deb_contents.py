@@ -1,0 +1,93 @@
+"""What is in the package: all that the program needs, and nothing else."""
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lab import deb
+
+TREE = "usr/share/safeip/"
+PRIVATE = ("src/", "templates/", "static/", "locale/")  # whole, as the checkout has them
+SINGLE = ("bin/safeip", "nft/safeip.nft")
+DOCUMENTS = {"README.Debian", "README.md.gz", "SECURITY.md.gz", "changelog.gz", "changelog.Debian.gz", "copyright"}
+ELSEWHERE = {
+    "usr/sbin/safeip",
+    TREE + "certbot-deploy-hook",
+    "usr/lib/systemd/system/safeip.service",
+    "usr/lib/systemd/system/safeip-closed.service",
+    "usr/lib/systemd/system/nftables.service.d/safeip.conf",
+    "usr/lib/sysusers.d/safeip.conf",
+    "usr/lib/tmpfiles.d/safeip.conf",
+    "usr/share/bash-completion/completions/safeip",
+    "usr/share/zsh/vendor-completions/_safeip",
+    "usr/share/man/man8/safeip.8.gz",
+    "usr/share/man/man5/safeip.toml.5.gz",
+    "usr/share/lintian/overrides/safeip",
+    "usr/share/python3/runtime.d/safeip.rtupdate",
+    *(f"usr/share/doc/safeip/{name}" for name in DOCUMENTS),
+}
+PROGRAMS = {TREE + "bin/safeip", TREE + "certbot-deploy-hook", "usr/share/python3/runtime.d/safeip.rtupdate"}
+MOST_BYTES = 300_000
+
+
+@pytest.fixture(scope="module")
+def archive(built: deb.Built) -> tarfile.TarFile:
+    data = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(built.deb)], capture_output=True, check=True).stdout
+    return tarfile.open(fileobj=io.BytesIO(data))
+
+
+def entries(archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    return {entry.name.removeprefix("./"): entry for entry in archive.getmembers()}
+
+
+@pytest.fixture(scope="module")
+def names(source: Path) -> list[str]:
+    """The checkout's files."""
+    return [str(path.relative_to(source)) for path in source.rglob("*") if not path.is_dir()]
+
+
+def ours(names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith(PRIVATE) or name in SINGLE]
+
+
+def test_exactly_these_files(archive: tarfile.TarFile, names: list[str]) -> None:
+    found = {name for name, entry in entries(archive).items() if not entry.isdir()}
+    examples = {name.removesuffix(".gz") for name in found if name.startswith("usr/share/doc/safeip/examples/")}
+    assert examples == {f"usr/share/doc/safeip/{name}" for name in names if name.startswith("examples/")}
+    found -= {name for name in found if name.startswith("usr/share/doc/safeip/examples/")}
+    assert found == ELSEWHERE | {TREE + name for name in ours(names)}
+
+
+def test_the_tree_is_the_checkouts_byte_for_byte(archive: tarfile.TarFile, source: Path, names: list[str]) -> None:
+    assert len(ours(names)) > 200
+    for name in ours(names):
+        file = archive.extractfile(f"./{TREE}{name}")
+        assert file is not None
+        assert file.read() == (source / name).read_bytes(), name
+
+
+def test_owners_modes_and_directories(archive: tarfile.TarFile) -> None:
+    for name, entry in entries(archive).items():
+        assert (entry.uname, entry.gname) == ("root", "root"), name
+        program = entry.isdir() or name in PROGRAMS or ("/examples/" in name and entry.mode & 0o100)
+        assert entry.issym() or entry.mode == (0o755 if program else 0o644), f"{name}: {entry.mode:o}"
+    assert [name for name in entries(archive) if name.startswith("etc")] == ["etc", "etc/safeip"]
+    assert not [name for name in entries(archive) if name.startswith(("lib", "bin", "sbin", "var", "run", "usr/bin"))]
+    assert entries(archive)["usr/sbin/safeip"].linkname == "../share/safeip/bin/safeip"
+
+
+def test_small(built: deb.Built) -> None:
+    assert built.deb.stat().st_size < MOST_BYTES
+
+
+def test_the_program_starts_from_what_is_in_it(built: deb.Built, names: list[str], tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "--extract", str(built.deb), str(tmp_path)], check=True)
+    program, example = f"{tmp_path}/usr/sbin/safeip", f"{tmp_path}/usr/share/doc/safeip/examples/safeip.toml"
+    done = subprocess.run(["unshare", "--net", program, "--config", example, "check"], capture_output=True, text=True, check=False, cwd="/")
+    assert (done.returncode, done.stdout.startswith(f"{example} is good"), done.stderr) == (0, True, "")
+    modules = [name.removeprefix("src/").removesuffix(".py").replace("/", ".") for name in ours(names) if name.endswith(".py")]
+    every = f"import sys; sys.path.insert(0, sys.argv[1]); import {', '.join(name.removesuffix('.__init__') for name in modules)}"
+    subprocess.run(["/usr/bin/python3", "-I", "-B", "-c", every, f"{tmp_path}/usr/share/safeip/src"], check=True, cwd="/")
