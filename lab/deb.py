@@ -88,6 +88,7 @@ def _place(name: str) -> str:
 
 def _change_version(tree: Path, version: str, moment: int) -> int:
     """Put an entry for `version` above the changelog's; its time."""
+    _said(["dpkg", "--validate-version", version])
     path = tree / "debian" / "changelog"
     maintainer = _changelog(tree, "Maintainer")
     entry = f"safeip ({version}) unstable; urgency=medium\n\n  * Built for a trial.\n\n -- {maintainer}  {formatdate(moment + 1)}\n\n"
