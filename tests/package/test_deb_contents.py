@@ -12,7 +12,7 @@ from lab import deb
 TREE = "usr/share/safeip/"
 PRIVATE = ("src/", "templates/", "static/", "locale/")  # whole, as the checkout has them
 SINGLE = ("bin/safeip", "nft/safeip.nft")
-DOCUMENTS = {"README.Debian", "README.md.gz", "SECURITY.md.gz", "changelog.gz", "changelog.Debian.gz", "copyright"}
+DOCUMENTS = {"README.Debian", "SECURITY.md.gz", "changelog.gz", "changelog.Debian.gz", "copyright"}
 ELSEWHERE = {
     "usr/sbin/safeip",
     TREE + "certbot-deploy-hook",
