@@ -46,7 +46,7 @@ def _make(path: Path, who: str, owner: Account, mode: int) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise StartError(f"{path} is no directory: move it away, or name another state_dir")
     if found.st_uid not in {owner.uid, 0 if mode & 0o001 else owner.uid}:
-        if found.st_uid == gate_account().uid and os.geteuid() == 0:
+        if found.st_uid == gate_account().uid != os.geteuid():
             raise StartError(f"{path} belongs to the service's user: systemctl start safeip, or name another state_dir")
         as_whom = f"{who} runs as {owner.name} (user {owner.uid})"
         raise StartError(f"{path} belongs to user {found.st_uid}, and {as_whom}: chown {owner.uid}: {path}")
