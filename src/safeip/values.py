@@ -17,6 +17,7 @@ _Choice = TypeVar("_Choice", bound=str)
 _PORTS = re.compile(r"(tcp|udp)/([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,9})")
 _URL = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # printable ASCII without what a URL never holds bare: " < > \ ^ ` { | }
+_BRACKETS = re.compile(r"\[[^][]*\](:[0-9]*)?")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?")
 _TABLE = re.compile(r"(inet|ip6?) ([A-Za-z][A-Za-z0-9_-]{0,31})")
 _WIDEST = {4: 8, 6: 7}  # an IPv4 /8 and the IPv6 private range fc00::/7 are the widest that one home can own
@@ -147,7 +148,9 @@ def url(value: object) -> str:
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
-        named = bool(IPv6Address(host)) if "[" in parts.netloc else bool(_HOST.fullmatch(host))
+        # not every Python of the supported versions minds what stands around brackets
+        bracketed = "[" in parts.netloc
+        named = bool(_BRACKETS.fullmatch(parts.netloc) and IPv6Address(host)) if bracketed else bool(_HOST.fullmatch(host))
     except ValueError:
         named, port = False, 0
     if not named or port == 0 or "%" in host or parts.netloc.endswith(":"):
