@@ -1,6 +1,7 @@
 """The build: the same bytes whoever builds, wherever and whenever; what goes wrong is said."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,14 @@ import pytest
 from lab import deb
 
 PYTHON = "/usr/bin/python3"
+# three years later, in all that the build runs
+LATER = """
+import glob
+import sys
+from lab import deb
+deb._ENVIRONMENT.update(LD_PRELOAD=glob.glob("/usr/lib/*/faketime/libfaketime.so.1")[0], FAKETIME="+1000d", NO_FAKE_STAT="1")
+sys.exit(deb._main())
+"""
 
 
 def test_same_bytes_from_another_place_person_and_time(built: deb.Built, source: Path, tmp_path: Path) -> None:
@@ -24,13 +33,19 @@ def test_same_bytes_from_another_place_person_and_time(built: deb.Built, source:
         "TMPDIR": str(tmp_path), "DEB_BUILD_OPTIONS": "nocheck parallel=2", "PYTHONHASHSEED": "7",
     }  # fmt: skip
     done = subprocess.run(
-        [PYTHON, "-m", "lab.deb", "--out", str(out)],
+        [PYTHON, "-c", LATER, "--out", str(out)],
         cwd=there, env=environment, umask=0o077, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{out}/{built.deb.name} (")
     assert (out / built.deb.name).read_bytes() == built.deb.read_bytes()
     assert sorted(path.suffix for path in out.iterdir()) == [".buildinfo", ".changes", ".deb", ".log"]
+    first, second = (
+        re.search(r"(?m)^Build-Date: .* (\d{4}) ", next(directory.glob("*.buildinfo")).read_text()) for directory in (built.deb.parent, out)
+    )
+    assert first
+    assert second
+    assert int(second[1]) - int(first[1]) in {2, 3}, "it was not built in another year"
     # with "nocheck" the build does not run the program; else it does
     logs = [(directory / "build.log").read_text() for directory in (out, built.deb.parent)]
     assert ["safeip --help" in log for log in logs] == [False, True]
