@@ -90,7 +90,7 @@ class Container:
                 "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-euc", _BOOT, "boot",
                 "--quiet", "--boot", f"--directory={self._root}", f"--machine={self._group}", f"--hostname={self._hostname}",
                 "--register=no", "--keep-unit", "--console=read-only", "--resolv-conf=off", "--timezone=off",
-                "--link-journal=no", "--capability=CAP_NET_ADMIN",
+                "--link-journal=no", "--suppress-sync=yes", "--capability=CAP_NET_ADMIN",
                 # which Debian 12's systemd-nspawn denies, and both processes shut themselves in with
                 "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
                 f"--network-namespace-path={self.network.path}",

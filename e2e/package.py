@@ -34,8 +34,7 @@ THEN: Mapping[str, Step] = {
     "broken": package_weather.broken,
     "remove": package_end.remove,
     "journal": package_end.journal,
-    "autopkgtest": package_end.autopkgtest,
-    "piuparts": package_end.piuparts,
+    "suites": package_end.suites,
 }
 
 

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 from e2e.container import Container
 from e2e.package_files import EXCEPTIONS
@@ -10,9 +9,10 @@ from e2e.package_life import again
 from e2e.package_scene import Scene
 from e2e.package_service import CONFIG
 from lab import deb
-from lab.process import PATIENCE
+from lab.process import PATIENCE, Process
 
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get --yes"
+_DEBCONF = "/var/cache/debconf/tmp.ci"  # debconf's own, where apt asks before it installs
 _ACCOUNTS = {"safeip", "safeip-portal"}
 
 # what may stand in the journal at warning or above, how often, and why
@@ -101,7 +101,27 @@ def journal(scene: Scene) -> None:
     scene.report.check("no traceback in the journal", "Traceback" not in said and "Exception" not in said, said[-3000:])
 
 
-def autopkgtest(scene: Scene) -> None:
+def suites(scene: Scene) -> None:
+    """The package's tests by autopkgtest, and piuparts beside it."""
+    log = scene.directory / f"piuparts-{scene.release.codename}.log"
+    piuparts = Process(
+        [
+            # its mounts and its processes go with it, however this ends
+            "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc",
+            "piuparts", f"--existing-chroot={scene.layers[-1]}", f"--tmpdir={scene.directory}", f"--distribution={scene.release.codename}",
+            "--warn-on-debsums-errors", "--log-level=info", "--no-eatmydata", f"--ignore={_DEBCONF}", str(scene.deb),
+        ],
+        log,
+    )  # fmt: skip
+    try:
+        _autopkgtest(scene)
+        code = piuparts.wait(900)
+    finally:
+        piuparts.kill()
+    scene.report.check("piuparts finds nothing", code == 0, piuparts.tail(60))
+
+
+def _autopkgtest(scene: Scene) -> None:
     """The package's own tests, in another container of the same release, with the null backend."""
     if scene.container.is_on:
         scene.container.power_off()
@@ -120,24 +140,7 @@ def autopkgtest(scene: Scene) -> None:
             "autopkgtest", "--ignore-restrictions=isolation-container", "-B", f"/root/{scene.newer.name}", "/root/source", "--", "null",
             check=False, timeout=900,
         )  # fmt: skip
-        said = done.stdout + done.stderr
-        results = dict.fromkeys(re.findall(r"(?m)^(\S+) +(PASS|FAIL|SKIP|FLAKY)\b", said))
+        results = dict.fromkeys(re.findall(r"(?m)^(\S+) +(PASS|FAIL|SKIP|FLAKY)\b", done.stdout))
         held = done.returncode == 0 and bool(results) and all(result == "PASS" for _, result in results)
-        scene.report.check("autopkgtest passes", held, f"exit {done.returncode}\n{said[-3000:]}")
+        scene.report.check("autopkgtest passes", held, f"exit {done.returncode}\n{done.stdout[-6000:]}")
         scene.report.figure("autopkgtest", ", ".join(f"{name} {result}" for name, result in results))
-
-
-def piuparts(scene: Scene) -> None:
-    """Installed, upgraded, removed and purged in a chroot; no file may be left or changed."""
-    log = scene.directory / f"piuparts-{scene.release.codename}.log"
-    tree = scene.layers[-1]
-    done = subprocess.run(
-        [
-            "piuparts", f"--existing-chroot={tree}", f"--distribution={scene.release.codename}", "--warn-on-debsums-errors",
-            "--log-file", str(log), "--log-level=info", "--no-eatmydata", str(scene.deb),
-        ],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600 * PATIENCE,
-    )  # fmt: skip
-    said = log.read_text("utf-8", "replace") if log.exists() else done.stderr
-    scene.report.check("piuparts finds nothing", done.returncode == 0, said[-3000:])
-    Path(log).unlink(missing_ok=True)

@@ -207,14 +207,14 @@ class Scene:
             return False
         return True
 
-    def reaches(self, who: Visitor, url: str = SERVICE_URL) -> list[bool]:
+    def _reaches(self, who: Visitor, timeout: float) -> list[bool]:
         """Whether somebody reaches the service, over IPv4 and over IPv6."""
-        return [who.reaches(url, family=4, timeout=2.0), who.reaches(url, family=6, timeout=2.0)]
+        return [who.reaches(SERVICE_URL, family=4, timeout=timeout), who.reaches(SERVICE_URL, family=6, timeout=timeout)]
 
     def check_reached(self, *, visitor: bool = True, stranger: bool = False) -> None:
         """Check who reaches the service."""
         for name, who, wanted in (("visitor", self.world.visitor, visitor), ("stranger", self.world.stranger, stranger)):
-            found = self.reaches(who)
+            found = self._reaches(who, 10.0 if wanted else 1.0)
             self.report.check(f"a {name} {'reaches' if wanted else 'does not reach'} the service", found == [wanted] * 2, found)
 
     # packets
