@@ -1,5 +1,6 @@
 """What Debian's own critic says: nothing, but for overrides, each with its reason."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -7,22 +8,40 @@ import pytest
 
 from lab import checkout, deb
 
-PACKAGING = checkout.ROOT / "packaging"
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+def lintian(what: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["lintian", "--allow-root", "--no-cfg", "--pedantic", "--display-info", "--fail-on=error,warning,info,pedantic", str(what)],
+        capture_output=True, text=True, check=False, timeout=600, env=ENVIRONMENT,
+    )  # fmt: skip
 
 
 def test_lintian_has_nothing_to_say(built: deb.Built) -> None:
-    done = subprocess.run(
-        ["lintian", "--allow-root", "--no-cfg", "--pedantic", "--display-info", "--fail-on=error,warning,info,pedantic", str(built.changes)],
-        capture_output=True, text=True, check=False, timeout=600, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
-    )  # fmt: skip
+    done = lintian(built.changes)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_every_override_has_its_reason() -> None:
-    lines = (PACKAGING / "debian" / "safeip.lintian-overrides").read_text("utf-8").splitlines()
-    overrides = [number for number, line in enumerate(lines) if line and not line.startswith("#")]
-    assert overrides
-    assert [lines[number] for number in overrides if number == 0 or not lines[number - 1].startswith("# ")] == []
+def test_lintian_has_nothing_to_say_about_the_packaging(tmp_path: Path) -> None:
+    tree = tmp_path / "safeip"
+    deb.export(tree)
+    for path in tree.iterdir():  # the packaging alone: the rest is as large as it is well looked at
+        if path.is_dir() and path.name != "debian":
+            shutil.rmtree(path)
+    version = subprocess.run(["dpkg-parsechangelog", "-SVersion"], cwd=tree, capture_output=True, text=True, check=True).stdout.strip()
+    upstream = version.rpartition("-")[0]
+    archive = ["tar", "--create", "--xz", "--exclude=./debian", f"--file=safeip_{upstream}.orig.tar.xz", "--directory=safeip", "."]
+    for command in (archive, ["dpkg-source", "--build", "safeip"]):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, env=ENVIRONMENT)
+    done = lintian(tmp_path / f"safeip_{version}.dsc")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["safeip.lintian-overrides", "source/lintian-overrides"])
+def test_every_override_has_its_reason(name: str) -> None:
+    paragraphs = (checkout.ROOT / "packaging" / "debian" / name).read_text("utf-8").strip().split("\n\n")
+    assert [paragraph for paragraph in paragraphs if not paragraph.startswith("# ") or "\n" not in paragraph] == []
 
 
 SHELL = ("packaging/debian/safeip.p", "packaging/debian/tests/", "packaging/certbot/")
