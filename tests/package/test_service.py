@@ -247,10 +247,14 @@ def test_a_configuration_that_the_service_may_not_read_is_told(host: Container) 
 
 def test_a_daemon_that_somebody_runs_by_hand_is_left_alone(host: Container) -> None:
     host.run("systemctl", "stop", "safeip")
-    claim = Terminal(host.network, *host.command("flock", "/var/lib/safeip/gate", "sleep", "1000"))
-    with claim:
-        wait_for("the claim", lambda: host.run("flock", "-n", "/var/lib/safeip/gate", "true", check=False).returncode == 1, 10)
+    host.run("install", "-d", "-o", "safeip", "/run/safeip")
+    rights = "+net_admin,+setuid,+setgid,+setpcap"
+    user = ("setpriv", "--reuid=safeip", "--regid=safeip", "--clear-groups", f"--inh-caps={rights}", f"--ambient-caps={rights}")
+    with host.terminal(*user, "safeip", "run") as daemon:
+        daemon.read("safeip: ready", 60)
         with setup(host) as terminal:
-            terminal.wait(60)
-            assert START not in terminal.shown
-    assert shown(host, "ActiveState") == "inactive"
+            assert terminal.wait(60) == 0
+            assert "There is an admin already: yves." in terminal.shown
+            assert "now?" not in terminal.shown
+        assert shown(host, "ActiveState") == "inactive"
+        assert daemon.poll() is None
