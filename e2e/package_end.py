@@ -12,7 +12,7 @@ from lab import deb
 from lab.process import PATIENCE, Process
 
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get --yes"
-_DEBCONF = "/var/cache/debconf/tmp.ci"  # debconf's own, where apt asks before it installs
+_DEBCONF = "/var/cache/debconf/tmp.ci/"  # where apt asks before it installs
 _ACCOUNTS = {"safeip", "safeip-portal"}
 
 # what may stand in the journal at warning or above, how often, and why
@@ -103,6 +103,7 @@ def journal(scene: Scene) -> None:
 
 def suites(scene: Scene) -> None:
     """The package's tests by autopkgtest, and piuparts beside it."""
+    scene.flows.stop()
     log = scene.directory / f"piuparts-{scene.release.codename}.log"
     piuparts = Process(
         [
