@@ -62,16 +62,24 @@ def test_another_version_is_told_by_the_package(tmp_path: Path) -> None:
     assert {oct(path.stat().st_mode & 0o7777) for path in (tmp_path / "tree").rglob("*")} == {"0o755", "0o644"}
 
 
-def test_a_build_that_fails_shows_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("examples/safeip.toml", "nonsense", r"(?s)ended with 2; all of it is in .*build\.log:.*safeip\.toml"),
+        ("debian/control", "Source: safeip\nBuild-Depends: dh-nowhere\n", "Unmet build dependencies: dh-nowhere"),
+        ("debian/changelog", "nonsense", "changelog"),
+    ],
+)
+def test_a_build_that_fails_shows_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str, said: str) -> None:
     exported = deb.export
 
     def spoilt(to: Path, version: str | None = None) -> None:
         exported(to, version)
-        (to / "examples" / "safeip.toml").write_text("nonsense")
+        (to / name).write_text(content)
 
     monkeypatch.setattr(deb, "export", spoilt)
     monkeypatch.delenv("DEB_BUILD_OPTIONS", raising=False)
-    with pytest.raises(deb.BuildError, match=r"(?s)ended with 2; all of it is in .*build\.log:.*safeip\.toml"):
+    with pytest.raises(deb.BuildError, match=said):
         deb.build(tmp_path / "out")
     assert not list(tmp_path.glob("out/*.deb"))
 
