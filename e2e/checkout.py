@@ -10,18 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from e2e.debian import CACHE
-
-ROOT = Path(__file__).resolve().parent.parent
+from lab import checkout
 
 
 def pack(to: Path) -> None:
     """Write the archive: every file that git knows, or would know if it were added."""
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
     with tarfile.open(to, "w", format=tarfile.GNU_FORMAT) as archive:
-        for name in sorted(set(filter(None, names))):
-            if (ROOT / name).exists():  # not one that was removed and is still in the index
-                archive.add(ROOT / name, arcname=name, recursive=False, filter=_rootly)
+        for name in checkout.files():
+            archive.add(checkout.ROOT / name, arcname=name, recursive=False, filter=_rootly)
 
 
 def unpack(archive: Path, to: Path) -> None:
