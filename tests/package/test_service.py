@@ -114,13 +114,12 @@ def test_the_status_line_tells_what_is_wrong(host: Container) -> None:
     host.shell(f"mount -t tmpfs -o size=64k,mode=700,uid=safeip,gid=safeip gate {disk}")
     try:
         host.run("systemctl", "start", "safeip")
-        host.run("safeip", "grant", "cloud", "192.0.2.7")
+        host.run("systemctl", "stop", "safeip")
         host.shell(f"dd if=/dev/zero of={disk}/ballast bs=512", check=False)
-        for number in range(100, 130):  # until the file's last page is full
-            host.run("safeip", "grant", "cloud", f"192.0.2.{number}", "--note", "a" * 60)
-        host.run("safeip", "revoke", "192.0.2.7")
+        host.run("systemctl", "start", "safeip")  # which writes the record anew
+        host.run("safeip", "grant", "cloud", "192.0.2.7")
         why = f"{disk}/grants.jsonl cannot be written (No space left on device): a reboot closes what is open"
-        wait_for("the status line", lambda: shown(host, "StatusText") == f"keeps 1 service closed, 30 grants; {why}", 60)
+        wait_for("the status line", lambda: shown(host, "StatusText") == f"keeps 1 service closed, 1 grant; {why}", 60)
         host.run("safeip", "revoke", "--all")
         assert f"warning: {why}\n" in re.sub(" +", " ", host.run("safeip", "status").stdout)
         host.run("systemctl", "stop", "safeip")
