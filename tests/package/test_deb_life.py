@@ -177,12 +177,13 @@ def test_an_upgrade_keeps_everything_and_greets_nobody(throwaway: Throwaway, bui
     said = throwaway.run(
         f"""
         {INSTALL}{CLOSE}
-        before=$(find /etc/safeip /var/lib/safeip -type f -exec sha256sum {{}} + | grep -v history | sort)
+        kept="/etc/safeip/safeip.toml /var/lib/safeip/portal/secret.key /var/lib/safeip/gate/closed.nft"
+        before=$(sha256sum $kept)
         echo upgrade:
         dpkg -i newer.deb
         kill -0 $daemon
         {STANDS}
-        [ "$before" = "$(find /etc/safeip /var/lib/safeip -type f -exec sha256sum {{}} + | grep -v history | sort)" ]
+        [ "$before" = "$(sha256sum $kept)" ]
         echo code:
         find /usr/share/safeip/src/access -name 'moment*'
         {END}"""
