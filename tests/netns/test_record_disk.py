@@ -49,7 +49,7 @@ class Gate:
         self.settle()
 
     def settle(self, until: Callable[[], bool] = lambda: True) -> None:
-        bound = time.monotonic() + 20
+        bound = time.monotonic() + 120
         while time.monotonic() < bound:
             in_s = self.record.next_s()
             if until() and (in_s is None or in_s > 1):
