@@ -50,10 +50,18 @@ def tell(release: Release, steps: Sequence[str], directory: Path, built: deb.Bui
                     _take(report, name, step, scene)
                     if name in FIRST and report.failed:
                         break  # nothing that follows would tell anything
+            _take(report, "watch", watch, scene)
     except (SetupError, LabError, OSError) as error:
         report.check("the container and its world", held=False, detail=error)
     report.seconds["all"] = time.monotonic() - begin
     return report
+
+
+def watch(scene: Scene) -> None:
+    """Whether the watch can be believed."""
+    scene.flows.stop()
+    unheard = scene.flows.unheard()
+    scene.report.check("every packet that came was counted", unheard == 0, unheard)
 
 
 def _take(report: Report, name: str, step: Step, scene: Scene) -> None:
@@ -96,6 +104,9 @@ def main(arguments: Sequence[str]) -> int:
             tell(RELEASES[name], given.steps, directory, built, newer, checkout) for name in given.on or sorted(RELEASES)
         ]
     print("\n" + table(reports))
+    for report in reports:
+        drawn = ", ".join(f"{name} {size / 1024:.1f}" for name, size in sorted(report.drawn.items(), key=lambda item: -item[1]))
+        print(f"\nDrawn in on {report.release}, MB: {drawn}")
     for report in reports:
         for line in report.failed:
             print(f"FAILED on {report.release}: {line}")

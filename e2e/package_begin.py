@@ -58,7 +58,7 @@ def install(scene: Scene) -> None:
     drawn = {name: size for name, size in installed(scene).items() if name not in before and name != "safeip"}
     report.figure("packages drawn in", f"{len(drawn)}, {sum(drawn.values()) / 1024:.1f} MB")
     report.figure("safeip itself, installed", f"{installed(scene)['safeip'] / 1024:.1f} MB")
-    scene.notes["drawn"] = drawn
+    report.drawn = drawn
     _closed_nothing(scene)
 
 

@@ -60,8 +60,9 @@ def remove(scene: Scene) -> None:
 
 def _purge(scene: Scene) -> None:
     report = scene.report
+    scene.sh(f"echo 'ports = [' >>{CONFIG}")  # nobody can read any more what is SafeIP's
     said = scene.sh(f"{_APT} purge safeip")
-    report.check("purge takes the table away", not scene.has_table(), said[-800:])
+    report.check("purge takes the table away, also with a broken configuration", not scene.has_table(), said[-800:])
     scene.settle(stranger=True, what="everybody gets in after the purge")
     left = scene.sh("ls -d /etc/safeip /var/lib/safeip /run/safeip /usr/share/safeip /usr/sbin/safeip /usr/share/doc/safeip 2>/dev/null", check=False)
     report.check("purge leaves nothing of its own", not left, left)
@@ -79,8 +80,8 @@ def _purge(scene: Scene) -> None:
         accounts = set(re.findall(r"(?m)^([^:]+):", scene.sh(f"cat /etc/{file}")))
         were = set(re.findall(r"(?m)^([^:]+):", (scene.layers[-1] / "etc" / file).read_text("utf-8")))
         report.check(f"/etc/{file} has two more accounts and no other change", accounts - were <= _ACCOUNTS and were <= accounts, accounts ^ were)
-    locked = scene.sh("getent shadow safeip safeip-portal", check=False)
-    report.check("both are locked", all(line.split(":")[1].startswith(("!", "*")) for line in locked.splitlines()), locked)
+    locked = scene.sh("getent shadow safeip safeip-portal", check=False).splitlines()
+    report.check("both are locked", len(locked) == 2 and all(line.split(":")[1].startswith(("!", "*")) for line in locked), locked)
     scene.off_and_on(lambda: scene.container.power_off("reboot"))
     scene.nothing_failed()
     scene.check_reached(stranger=True)

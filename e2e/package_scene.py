@@ -61,6 +61,8 @@ class Report:
     failed: list[str] = field(default_factory=list)
     figures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    drawn: dict[str, int] = field(default_factory=dict)
+    """Packages that came with it, in KiB."""
 
     def check(self, what: str, held: bool, detail: object = "") -> bool:
         """Note whether it holds."""
