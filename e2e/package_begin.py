@@ -71,6 +71,7 @@ def _follow(scene: Scene, shell: Shell, command: str) -> None:
     elif words[0] == "./dev":
         scene.container.run("mkdir", "--parents", f"{_HERE}/build/deb")
         scene.put(scene.deb, f"{_HERE}/build/deb")
+        _without_recommended(scene, f"{_HERE}/build/deb/{scene.deb.name}")
         print(f"  (outside, on a machine with the tools) {command}", flush=True)
     else:
         shell.begin(command)
@@ -80,6 +81,15 @@ def _follow(scene: Scene, shell: Shell, command: str) -> None:
         scene.report.check(f"README: {command}", code == 0, shown[-1500:])
         if words[0] in {"apt", "apt-get"}:
             scene.report.check("the message names safeip setup", "safeip setup" in shown, shown[-500:])
+
+
+def _without_recommended(scene: Scene, package: str) -> None:
+    """The figure of what would come where apt is told to leave out what packages recommend; nothing is installed."""
+    said = scene.sh(f"apt-get --assume-no --no-install-recommends install {package}", check=False)
+    found = re.search(r"(\d+) newly installed.*After this operation, ([0-9.,]+ .B)", said, re.DOTALL)
+    if found is None:
+        raise StoryError(f"apt does not say what it would install: {said}")
+    scene.report.figure("without recommended ones, with safeip", f"{found[1]}, {found[2]}")
 
 
 def _put_checkout(scene: Scene, to: str) -> None:
