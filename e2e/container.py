@@ -136,7 +136,8 @@ class Container:
     def command(self, *words: str) -> list[str]:
         """What the host runs so that `words` run in the container."""
         self._alive()
-        return ["nsenter", f"--target={self._leader}", "--all", "--", "env", "-i", "--chdir=/root", *_ENVIRONMENT, *words]
+        # its root by name: where the host itself is a chroot, that of the mount namespace is another
+        return ["nsenter", f"--target={self._leader}", "--all", "--root", "--", "env", "-i", "--chdir=/root", *_ENVIRONMENT, *words]
 
     def run(
         self, *words: str, input: str | None = None, check: bool = True, timeout: float = 60.0  # noqa: A002 (subprocess' name)
