@@ -338,9 +338,13 @@ class Line:
         stack.callback(self.end)
 
     def _receive(self) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(TimeoutError):
+        while True:
+            ending = self._stop.is_set() and not any(sender.is_alive() for sender in self._threads[1:])
+            try:
                 self.received[self.receiver.recvfrom(10)[1][0].removeprefix("::ffff:")] += 1
+            except TimeoutError:
+                if ending:  # nobody sent any more when the wait began
+                    return
 
     def flood(self, source: str) -> None:
         def send() -> None:
