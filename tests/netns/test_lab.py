@@ -96,7 +96,7 @@ def test_a_drop_shuts_out_and_stops_a_download(world: Gateway) -> None:
 
 def test_a_daemon_that_cannot_start_is_told_with_its_words(world: Gateway) -> None:
     world.configure(services={})
-    with pytest.raises(LabError, match=r"the daemon ended with 1\n.*services"):
+    with pytest.raises(LabError, match=r"the daemon ended with 78\n.*services"):
         world.start()
 
 
