@@ -145,7 +145,8 @@ def setup(scene: Scene) -> None:
     for _ in range(2):  # the other two take the same name
         terminal.answer("Name of the service", "web")
     terminal.answer("Networks that are never closed [", "")
-    report.check("nothing is written before the last answer", scene.sh("ls -A /etc/safeip") == "")
+    # a draft may lie beside its place by now
+    report.check("nothing is configured before the last answer", scene.sh("ls -A /etc/safeip").strip() in {"", "safeip.toml.new"})
     terminal.answer("Name of the admin", "yves")
     terminal.answer("Password of yves", PASSWORD)
     terminal.answer("The same again: ", PASSWORD)
