@@ -21,9 +21,10 @@ from pathlib import Path
 from statistics import median
 
 from bench._figures import shown, table
+from lab.checkout import copy_program
 from lab.config import SERVICES
 from lab.flows import PERIOD_S, Flows, Span
-from lab.gateway import ROOT, Gateway
+from lab.gateway import Gateway
 from lab.process import LabError, Process, wait_for
 from nft.netlink_sets import NetlinkSets
 from nft.sets import KernelError, whole
@@ -31,7 +32,6 @@ from safeip.control import Control
 
 TIMES = 20
 OTHERS = 200  # grants beside the visitor's
-TREE = ("bin", "src", "nft", "templates", "static", "locale")
 STATE_SIZE = "2m"
 CLOUD = {**SERVICES["cloud"], "ports": ["tcp/80", "udp/4433"]}
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
@@ -81,8 +81,7 @@ class Installed(Gateway):
     def install(self) -> None:
         """Put a fresh copy of the tree into the place of the one that is there, as a package manager does."""
         tree, new, old = (self.directory / name for name in ("tree", "tree.new", "tree.old"))
-        for part in TREE:
-            shutil.copytree(ROOT / part, new / part, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_program(new)
         if tree.exists():
             tree.rename(old)
         new.rename(tree)

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from e2e.container import Container
+from lab.checkout import ROOT, copy_program
 from lab.net import Namespace
-
-_ROOT = Path(__file__).parents[1]
-_TREE = ("bin", "src", "nft", "templates", "static", "locale")
 
 
 @contextlib.contextmanager
@@ -31,12 +29,11 @@ def installed(prefix: str) -> Iterator[Container]:
 
 def _install(layer: Path) -> None:
     share, units = layer / "usr/share/safeip", layer / "usr/lib/systemd/system"
-    for name in _TREE:
-        shutil.copytree(_ROOT / name, share / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(_ROOT / "packaging/certbot/deploy-hook", share / "certbot-deploy-hook")
-    shutil.copytree(_ROOT / "packaging/systemd", units, ignore=shutil.ignore_patterns("*.d"))
+    copy_program(share)
+    shutil.copy(ROOT / "packaging/certbot/deploy-hook", share / "certbot-deploy-hook")
+    shutil.copytree(ROOT / "packaging/systemd", units, ignore=shutil.ignore_patterns("*.d"))
     for kind in ("sysusers.d", "tmpfiles.d"):
-        shutil.copytree(_ROOT / "packaging" / kind, layer / "etc" / kind)
+        shutil.copytree(ROOT / "packaging" / kind, layer / "etc" / kind)
     (layer / "etc/systemd/system").mkdir(parents=True)
     (layer / "etc/systemd/system/default.target").symlink_to("/lib/systemd/system/basic.target")
     (layer / "usr/sbin").mkdir()

@@ -4,8 +4,8 @@ import re
 import subprocess
 
 from e2e.container import Container
+from e2e.package_begin import open_link
 from e2e.package_files import EXCEPTIONS
-from e2e.package_life import again
 from e2e.package_scene import Scene
 from e2e.package_service import CONFIG
 from lab import deb
@@ -52,7 +52,7 @@ def remove(scene: Scene) -> None:
     scene.sh(f"{_APT} install /root/{scene.newer.name}")
     scene.until_active()
     report.check("installed again, it goes on where it was", bool(scene.safeip_json("person", "list")) and scene.has_table())
-    again(scene)
+    open_link(scene, scene.world.visitor)
     scene.settle()
     scene.check_reached()
     _purge(scene)

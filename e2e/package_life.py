@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from e2e.package_begin import open_link
 from e2e.package_scene import PATIENT_S, PORTAL, Scene
 from e2e.package_service import CONFIG, processes
 from lab.process import wait_for
@@ -186,8 +185,3 @@ def _shown(scene: Scene) -> tuple[str, str, str]:
     subject = re.search(r"subject=(.*)", said)
     issuer = re.search(r"issuer=(.*)", said)
     return (subject[1] if subject else "", issuer[1] if issuer else "?", said)
-
-
-def again(scene: Scene) -> None:
-    """Open the link once more."""
-    open_link(scene, scene.world.visitor)

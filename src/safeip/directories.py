@@ -45,7 +45,7 @@ def _make(path: Path, who: str, owner: Account, mode: int) -> None:
         return
     if not stat.S_ISDIR(found.st_mode):
         raise StartError(f"{path} is no directory: move it away, or name another state_dir")
-    if found.st_uid not in {owner.uid, 0 if mode & 0o001 else owner.uid}:
+    if found.st_uid != owner.uid and not (found.st_uid == 0 and mode & 0o001):
         if found.st_uid == gate_account().uid != os.geteuid():
             raise StartError(f"{path} belongs to the service's user: systemctl start safeip, or name another state_dir")
         as_whom = f"{who} runs as {owner.name} (user {owner.uid})"

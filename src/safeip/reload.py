@@ -15,6 +15,7 @@ from nft.sets import KernelError
 from portal.settings import Settings
 from safeip.closed import Closed
 from safeip.config import Config, read_config
+from safeip.output import plural
 from safeip.problem import ConfigError, Problem
 from safeip.systemd import Systemd
 
@@ -61,7 +62,7 @@ class Reload:
 
     def status(self) -> str:
         """How the daemon is, in the line that `systemctl status` shows."""
-        told = [f"keeps {_many(len(self._config.policy.services), 'service')} closed, {_many(self._gate.grants, 'grant')}"]
+        told = [f"keeps {plural(len(self._config.policy.services), 'service')} closed, {plural(self._gate.grants, 'grant')}"]
         if self._failed:
             told.append("the last reload changed nothing, see the log")
         if self.certificate_is_old:
@@ -196,7 +197,3 @@ def _services(config: Config) -> dict[str, dict[str, object]]:
         }
         for name, service in config.settings.services.items()
     }
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"

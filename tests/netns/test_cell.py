@@ -22,7 +22,8 @@ import pytest
 import seccomp
 
 from access import files
-from lab.gateway import ROOT, Gateway
+from lab.checkout import copy_program
+from lab.gateway import Gateway
 from lab.process import ended, wait_for
 from nft.gate import Gate
 from safeip import cell_gate, cell_portal, landlock, privileges
@@ -388,8 +389,7 @@ def strict() -> Iterator[Gateway]:
     """A daemon that dies of a system call that nobody foresaw, with a certificate as certbot lays it, and rules of the admin's."""
     with Gateway(prefix="sipt", start=False) as gateway:
         tree = gateway.directory / "program"
-        for name in ("bin", "src", "nft", "templates", "static", "locale"):
-            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_program(tree)
         calls = tree / "src/safeip/syscalls.py"
         text = calls.read_text()
         calls.write_text(text.replace("OTHERWISE = seccomp.ERRNO(errno.EPERM)", "OTHERWISE = seccomp.TRAP"))

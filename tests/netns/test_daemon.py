@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.checkout import copy_program
 from lab.gateway import Gateway
 from lab.process import Process, ended, often, wait_for
 from safeip.privileges import portal_account
 
 GATE = 54321  # a user of its own
 NET_ADMIN = 1 << 12
-ROOT = Path(__file__).parents[2]
 _libc = ctypes.CDLL(None, use_errno=True)
 PIDFD_GETFD = 438  # the same number on every architecture that has it
 
@@ -326,9 +326,8 @@ def test_down_opens_everything_but_not_behind_a_daemons_back(gateway):
 
 
 def copied(tree: Path) -> Path:
-    """The program in another place, as an installation has it."""
-    for name in ("bin", "src", "nft", "templates", "static", "locale"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    """The program in another place."""
+    copy_program(tree)
     return tree
 
 
