@@ -136,7 +136,7 @@ def test_where_there_is_none_nothing_happens(tmp_path: Path, monkeypatch: pytest
         before = time.monotonic()
         for _ in range(100):
             journal.tell(ENTRY)
-        assert time.monotonic() - before < 1
+        assert time.monotonic() - before < 10
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
     assert (tmp_path / "file").read_text() == ""
 

@@ -436,23 +436,25 @@ def test_changes_at_once_are_all_kept_in_order(tmp_path: Path) -> None:
 
 
 def test_the_loop_goes_on_while_the_disk_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, waits = os.fsync, []
+    """The loop is what lets each fsync go on: one that held the loop up would wait until the bound."""
+    real, begun, may_go_on, held = os.fsync, [], threading.Semaphore(0), []
 
     def slow(fd: int) -> None:
-        waits.append(fd)
-        time.sleep(0.1)
+        begun.append(fd)
+        held.append(not may_go_on.acquire(timeout=10))
         real(fd)
 
     async def main() -> None:
         state = State(str(tmp_path))
         monkeypatch.setattr(os, "fsync", slow)
         adding = asyncio.create_task(state.add(a_link()))
-        longest, last = 0.0, time.monotonic()
+        let_go = 0
         while not adding.done():
-            await asyncio.sleep(0)
-            longest, last = max(longest, time.monotonic() - last), time.monotonic()
-        assert len(waits) == 2  # the file and its directory
-        assert longest < 0.09
+            await asyncio.sleep(0.001)
+            if len(begun) > let_go:
+                let_go += 1
+                may_go_on.release()
+        assert held == [False, False]  # the file and its directory
         await state.close()
 
     asyncio.run(main())
