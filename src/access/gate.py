@@ -110,6 +110,9 @@ class Gate(Protocol):
     ) -> list[Grant]:
         """What is open and matches all that is given."""
 
+    async def held(self, service: str, address: Address) -> bool:
+        """Whether a service is open for an address now. Does not wait for the kernel. GateRefusal where there is no such service."""
+
     async def blocked(self) -> list[Blocked]:
         """Who knocked."""
 

@@ -161,8 +161,10 @@ class Gate:
             checks.service(self._ledger.policy, request.service)
         key = None if request.address is None else checks.key(self._ledger.policy, request.address)
         match request.of:
-            case "grants":
+            case "grants" | "held":
                 chosen = grants(self._ledger.policy, self._ledger.book, request.service, key, request.holder)
+                if request.of == "held":
+                    return listing.held(self._ledger.policy, chosen)
                 return listing.grants(self._sets, self._ledger.policy, chosen)
             case "banned":
                 bans = [entry for name in BANS for entry in self._ledger.book.of_set(name)]

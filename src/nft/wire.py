@@ -48,10 +48,10 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """Tell what matches all that is given; only grants can be chosen from."""
+    """Tell what matches all that is given; only grants can be chosen from. `held` are grants without their counters."""
 
     id: int
-    of: Literal["grants", "blocked", "banned", "status"]
+    of: Literal["grants", "held", "blocked", "banned", "status"]
     service: str | None
     address: str | None
     holder: str | None
@@ -158,7 +158,7 @@ def _is_flag(value: object) -> bool:
 
 
 def _is_listed(value: object) -> bool:
-    return value in ("grants", "blocked", "banned", "status")
+    return value in ("grants", "held", "blocked", "banned", "status")
 
 
 _CHOSEN = {"service": _is_choice, "address": _is_choice, "holder": _is_choice}

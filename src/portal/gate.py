@@ -124,6 +124,11 @@ class GateClient(asyncio.Protocol):
         rows = await self._list("grants", service, None if address is None else str(address), holder)
         return self._rows(Grant, rows)
 
+    async def held(self, service: str, address: Address) -> bool:
+        """Whether a service is open for an address now, by the gate's book."""
+        rows = self._rows(Grant, await self._list("held", service, str(address)))
+        return any(grant.remaining_ms > 0 for grant in rows)
+
     async def blocked(self) -> list[Blocked]:
         """Who knocked at a protected port without a grant."""
         return self._rows(Blocked, await self._list("blocked"))

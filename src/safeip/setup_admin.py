@@ -169,6 +169,9 @@ class _NoGate:
     async def grants(self, *, service: str | None = None, address: Address | None = None, holder: str | None = None) -> list[Grant]:
         raise GateUnavailable
 
+    async def held(self, service: str, address: Address) -> bool:
+        raise GateUnavailable
+
     async def blocked(self) -> list[Blocked]:
         raise GateUnavailable
 

@@ -103,7 +103,7 @@ class Requests:
         return {"verb": "revoke", **choice, "everything": False}
 
     def _list(self) -> dict[str, Any]:
-        of = self._chance.choice(("grants", "grants", "blocked", "banned", "status"))
+        of = self._chance.choice(("grants", "grants", "held", "blocked", "banned", "status"))
         choice = self._choice() if self._chance.random() < 0.95 else {"service": None, "address": None, "holder": None}
         return {"verb": "list", "of": of, **choice}
 

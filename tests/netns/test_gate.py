@@ -219,6 +219,40 @@ def test_an_end_is_told_when_the_kernel_has_forgotten(gate):
         assert time.monotonic() < deadline
 
 
+def test_what_is_held_is_told_without_the_kernel(gate, monkeypatch):
+    one(gate, grant(services={"cloud": HOUR, "game": HOUR}))
+    one(gate, grant("2001:db8:1::/64"))
+    for name in ("read", "dump", "commit", "counter"):
+        monkeypatch.delattr(NetlinkSets, name)
+    with pytest.raises(AttributeError):
+        listed(gate)
+    assert [found["service"] for found in listed(gate, "held", "cloud", "203.0.113.7")] == ["cloud"]
+    assert [found["address"] for found in listed(gate, "held", "cloud", "2001:db8:1::/64")] == ["2001:db8:1::/64"]
+    assert listed(gate, "held", "cloud", "203.0.113.8") == []
+    assert listed(gate, "held", "game", "2001:db8:1::/64") == []
+
+
+def test_what_has_ended_is_not_held_any_more_before_anybody_noticed(gate):
+    one(gate, grant(services={"cloud": 1}))
+    deadline = time.monotonic() + 5 * PATIENCE
+    while any(found["remaining_ms"] for found in listed(gate, "held", "cloud", "203.0.113.7")):
+        assert time.monotonic() < deadline
+    assert names(gate) == []
+
+
+def test_a_service_without_ports_holds_grants_and_closes_nothing(network, nft):
+    named = Policy({"cloud": CLOUD, "site": ServiceRule("site", (), HOUR)}, ())
+    with opened(named) as gate:
+        one(gate, grant(services={"site": 60}))
+        assert list(kernel("site4", named)) == ["203.0.113.7"]
+        assert "goto service-site" not in nft("list map inet safeip ports")
+        gate.reload(Policy({"cloud": CLOUD, "site": ServiceRule("site", (PortRange("tcp", 8080, 8080),), HOUR)}, ()))
+        assert "goto service-site" in nft("list map inet safeip ports")
+        gate.reload(named)
+        assert "goto service-site" not in nft("list map inet safeip ports")
+        assert [found["address"] for found in listed(gate, "held", "site")] == ["203.0.113.7"]
+
+
 def test_a_new_gate_adopts_what_the_kernel_holds(network, nft):
     with opened() as gate:
         gate.decide([grant(services={"cloud": HOUR, "game": HOUR}), grant("2001:db8:1::/64"), Ban(3, "203.0.113.66", HOUR)])

@@ -103,6 +103,9 @@ class MemoryGate:
         self.open = {key: value for key, value in self.open.items() if key not in gone}
         return before - len(self.open)
 
+    async def held(self, service: str, address: Address) -> bool:
+        return bool(await self.grants(service=service, address=address))
+
     async def grants(
         self, *, service: str | None = None, address: Address | None = None, holder: str | None = None
     ) -> list[Grant]:

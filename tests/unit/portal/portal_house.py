@@ -106,6 +106,7 @@ class WirePeer:
     def do_list(self, request: dict[str, Any]) -> list[dict[str, Any]]:
         rows: list[Any] = {
             "grants": [self.grants[key] for key in self.chosen(request)],
+            "held": [self.grants[key] for key in self.chosen(request)],
             "blocked": self.blocked,
             "banned": [{"address": a, "remaining_ms": s * 1000, "packets": 0} for a, s in self.bans.items()],
             "status": [{**self.status, "grants": len(self.grants)}],
