@@ -66,7 +66,11 @@ def _check_name(table: Section, name: str) -> None:
 
 def _service(name: str, section: Section, protected: list[Protected]) -> tuple[Service, ServiceRule]:
     title = section.get("title", values.title, name)
-    ports = section.need_many("ports", values.port_range, (), '["tcp/443"]')
+    by_proxy = section.get("closed_by", values.choice("kernel", "proxy"), "kernel") == "proxy"
+    read = section.many if by_proxy else section.need_many
+    ports = read("ports", values.port_range, (), '["tcp/443"]')
+    if by_proxy and ports:
+        section.problem("ports", 'closes ports, but closed_by is "proxy"', "leave out one of the two: the kernel closes ports, a proxy names")
     protected += [(f"{section.at('ports')}[{index}]", port) for index, port in ports]
     url = section.get("url", values.url, None)
     longest = section.get("max_duration", values.duration, _DEFAULT_MAX_DURATION_S)

@@ -176,7 +176,8 @@ def with_line(path: str, line: str) -> str:
     table = path.rpartition(".")[0] if not path.startswith(TLS) else "portal"
     if not table:
         return f"{line}\n{BASE}"
-    there = {"portal.url": 'url = "https://open.example.org:8443"\n', "services.NAME.ports": 'ports = ["tcp/443"]\n'}
+    ports = 'ports = ["tcp/443"]\n'
+    there = {"portal.url": 'url = "https://open.example.org:8443"\n', "services.NAME.ports": ports, "services.NAME.closed_by": ports}
     heading = f"[{table.replace('NAME', 'cloud')}]\n"
     return BASE.replace(there.get(path, "\0"), "").replace(heading, f"{heading}{line}\n")
 
