@@ -105,7 +105,7 @@ class Grants:
             found = await self._gate.grants(service=service, address=address)
             holder = found[0].holder if found else ""
             with self._underway.opening(holder):
-                by.need_still(self._state.people)
+                by.need_still(self._state)
                 # Looked up again: what is closed for good meanwhile must not come back. A closing that begins
                 # from here on waits for this.
                 gone = self._underway.closes(holder)
@@ -160,7 +160,7 @@ class Grants:
         """What the actor may open at this moment."""
         if by.person is None:
             return self._services
-        by.need_still(self._state.people)
+        by.need_still(self._state)
         person = self._state.people[by.person.name]
         return {service.name: service for service in person.opens(self._services)}
 

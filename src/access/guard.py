@@ -26,7 +26,7 @@ FILE = "throttle.json"
 DEVICE_S = 180 * 86400
 """How long a browser is known again, in seconds, from its last sign-in."""
 
-Kind = Literal["sign-in", "pin", "link", "invitation", "ask"]
+Kind = Literal["sign-in", "pin", "link", "invitation", "ask", "token"]
 
 _WINDOW_S = 15 * 60
 _LAZY_S = 10.0
@@ -118,8 +118,8 @@ class Guard:
             where += self._whom(name, device, trusted=trusted)
         return math.ceil(max(throttle.locked_s(key) for throttle, key in where))
 
-    def count(self, kind: Kind, address: Address, *, trusted: bool, guess: str | None = None) -> None:
-        """Count what is already known to be wrong.
+    def count(self, kind: Kind, address: Address, *, trusted: bool, guess: str | None = None) -> bool:
+        """Count what is already known to be wrong, and say whether it was counted.
 
         The same `guess` (a link's old token, opened again by a browser that kept the page) from the same
         address is the same strike.
@@ -127,9 +127,9 @@ class Guard:
         if guess is not None:
             mark = self._key.mark(kind, str(address), guess).hex()
             if not self._guesses.count(mark):
-                return
+                return False
         with self.attempt(kind, address, trusted=trusted):
-            pass
+            return True
 
     @contextmanager
     def attempt(

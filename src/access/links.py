@@ -232,7 +232,7 @@ def _change(by: Actor, link_id: str, change: Callable[[Link], Link] | None) -> C
     """An edit of one link that the actor may touch; None forgets it."""
 
     def edit(tables: Tables) -> Link:
-        by.need_still(tables.people)
+        by.need_still(tables)
         link = tables.link(link_id)
         if not _may(by, link):
             raise UnknownLink(link_id)
@@ -245,7 +245,7 @@ def _change(by: Actor, link_id: str, change: Callable[[Link], Link] | None) -> C
 
 
 def _insert(tables: Tables, by: Actor, link: Link) -> None:
-    by.need_still(tables.people)
+    by.need_still(tables)
     if link.id in tables.links:
         raise BadInput("label", "could not be added; try again")  # two at once drew the same id of 2**30
     if len(tables.links) >= MOST_LINKS:

@@ -282,7 +282,7 @@ class People:
 
     async def _commit(self, by: Actor, edit: Callable[[Tables], _R]) -> _R:
         def checked(tables: Tables) -> _R:
-            by.need_still(tables.people)  # a hash, or the disk, took its time
+            by.need_still(tables)  # a hash, or the disk, took its time
             return edit(tables)
 
         return await self._state.commit(checked)

@@ -23,6 +23,7 @@ from access.services import Service
 from access.sessions import Sessions
 from access.sign_in import SignIn
 from access.state import State
+from access.tokens import Tokens
 from access.underway import Underway
 from access.undo import Undo
 
@@ -41,6 +42,7 @@ class Access:
     credentials: Credentials
     invitations: Invitations
     links: Links
+    tokens: Tokens
     opening: Opening
     grants: Grants
     bans: Bans
@@ -116,7 +118,9 @@ def _build(
     sign_in = SignIn(state, key, hashes, guard, sessions, history, clock)
     links = Links(state, key, services, gate, hashes, history, underway, clock=clock)
     grants, bans = Grants(state, services, gate, history, underway), Bans(gate, guard, history)
-    undo = Undo(state, links, services, gate, grants, bans, history, underway, clock=clock, monotonic=monotonic)
+    undo = Undo(
+        state, links, services, gate, grants, bans, history, underway, clock=clock, monotonic=monotonic
+    )
     return Access(
         key=key,
         state=state,
@@ -128,6 +132,7 @@ def _build(
         credentials=Credentials(state, key, hashes, sign_in, guard, history, clock, host=limits.host),
         invitations=Invitations(state, key, hashes, guard, history, clock, host=limits.host),
         links=links,
+        tokens=Tokens(state, services, gate, guard, history, underway, clock=clock, monotonic=monotonic),
         opening=Opening(links, gate, history, hashes, guard, underway, clock=clock, monotonic=monotonic),
         grants=grants,
         bans=bans,

@@ -1,4 +1,4 @@
-"""state.json: links, people, and tokens to come."""
+"""state.json: links, people and tokens."""
 
 import os
 import re
@@ -15,6 +15,8 @@ from access.moment import moment_text
 from access.person import Invitation, Person
 from access.shape import Fields
 from access.store import MOST, Store
+from access.token import Token
+from access.token_row import read_token, token_row
 
 FILE = "state.json"
 
@@ -45,13 +47,21 @@ class UnknownPerson(LookupError):
         self.name = name
 
 
+class UnknownToken(LookupError):
+    """There is no token with this id."""
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"there is no token {token_id[:40]!a}")
+        self.token_id = token_id
+
+
 @dataclass(slots=True)
 class Tables:
-    """Links by id, people by name. `tokens` are kept as they are."""
+    """Links by id, people by name, tokens by id."""
 
     links: dict[str, Link] = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
-    tokens: dict[str, Any] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
 
     def link(self, link_id: str) -> Link:
         """Raises UnknownLink."""
@@ -71,7 +81,7 @@ class Tables:
         tables = cls(
             {key: _link(fields, key) for key, fields in top.rows("links")},
             {key: _person(fields, key) for key, fields in top.rows("people")},
-            top.object("tokens"),
+            {key: read_token(fields, key) for key, fields in top.rows("tokens")},
         )
         for link in tables.links.values():
             if link.owner is not None and link.owner not in tables.people:
@@ -83,12 +93,12 @@ class Tables:
         return {
             "links": {link.id: _link_fields(link) for link in self.links.values()},
             "people": {person.name: _person_fields(person) for person in self.people.values()},
-            "tokens": self.tokens,
+            "tokens": {token.id: token_row(token) for token in self.tokens.values()},
         }
 
     def copy(self) -> Self:
         """New dictionaries with the same rows."""
-        return type(self)(dict(self.links), dict(self.people), self.tokens)
+        return type(self)(dict(self.links), dict(self.people), dict(self.tokens))
 
 
 class State:
@@ -116,6 +126,11 @@ class State:
     def people(self) -> Mapping[str, Person]:
         """The people by name, as they are now."""
         return MappingProxyType(self._store.tables.people)
+
+    @property
+    def tokens(self) -> Mapping[str, Token]:
+        """The tokens by id, as they are now."""
+        return MappingProxyType(self._store.tables.tokens)
 
     async def commit(self, edit: Callable[[Tables], _R]) -> _R:
         """Change several rows at once. `edit` may run twice, may raise. Raises NotSaved and what `edit` raises."""
@@ -170,6 +185,17 @@ class State:
 
         if name in self.people:
             self._store.change_lazily(edit)
+
+    def change_token_lazily(
+        self, token_id: str, change: Callable[[Token], Token], *, within_s: float
+    ) -> None:
+        """The same for a token; the disk follows within so many seconds."""
+
+        def edit(tables: Tables) -> None:
+            tables.tokens[token_id] = change(tables.tokens[token_id])
+
+        if token_id in self.tokens:
+            self._store.change_lazily(edit, within_s=within_s)
 
     async def close(self) -> None:
         """Write what is left and let the directory go, even where that raises NotSaved."""

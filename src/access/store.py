@@ -72,13 +72,16 @@ class Store(Generic[_T]):
             self.tables = tables
             return done
 
-    def change_lazily(self, edit: Callable[[_T], None]) -> None:
-        """Change the tables now; the disk follows. Needs a running event loop."""
+    def change_lazily(self, edit: Callable[[_T], None], *, within_s: float | None = None) -> None:
+        """Change the tables now; the disk follows, within `within_s` where it is given. Needs a running event loop."""
         edit(self.tables)
         self._lazy_changes += 1
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._lazy_s, lambda: loop.create_task(finish(self._flush_later())))
+        loop = asyncio.get_running_loop()
+        due = loop.time() + (self._lazy_s if within_s is None else within_s)
+        if self._timer is None or due < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(due, lambda: loop.create_task(finish(self._flush_later())))
 
     async def _flush_later(self) -> None:
         self._timer = None

@@ -113,7 +113,9 @@ class Undo:
         longer = same and after.remaining_ms > same[0].remaining_ms + _SAME_MS
         if not longer or self._withdrawn != withdrawn:
             return after, None
-        return after, self._keep(Step(_new_id(), "prolonged", by, at, address, tuple(same), after.remaining_ms))
+        return after, self._keep(
+            Step(_new_id(), "prolonged", by, at, address, tuple(same), after.remaining_ms)
+        )
 
     async def ban(self, by: Actor, address: Address, duration_s: int = DEFAULT_S) -> Step | None:
         """As Bans.ban, and closes what is open there. None where a ban lasts longer already."""
@@ -144,7 +146,7 @@ class Undo:
         if step is None:
             raise CannotUndo("unknown")
         del self._steps[step_id]
-        by.need_still(self._state.people)
+        by.need_still(self._state)
         work = {"revoked": self._reopen, "prolonged": self._shorten, "banned": self._lift}[step.kind]
         await finish(work(by, step))
         return step
@@ -163,10 +165,8 @@ class Undo:
             closing = self._underway.closes(before.holder)
             if closing or not found or not self._still(found[0].remaining_ms, step):
                 raise CannotUndo("changed")
-            by.need_still(self._state.people)
-            took_back = self._gate.revoke(
-                service=before.service, address=step.address, holder=before.holder
-            )
+            by.need_still(self._state)
+            took_back = self._gate.revoke(service=before.service, address=step.address, holder=before.holder)
             left_s = self._left_s(before.remaining_ms, step)
             if left_s < 1:
                 await took_back
@@ -182,7 +182,7 @@ class Undo:
         banned = await self._ban_of(step.address)
         if banned is None or not self._still(banned.remaining_ms, step):
             raise CannotUndo("changed")
-        by.need_still(self._state.people)
+        by.need_still(self._state)
         left_s = self._left_s(step.ban.remaining_ms, step) if step.ban else 0
         await self._bans.set_back(by, step.address, left_s)
         given = []
@@ -199,7 +199,7 @@ class Undo:
             held = await self._gate.grants(holder=grant.holder)
             there = await self._gate.grants(service=grant.service, address=step.address)
             # Looked up last: whoever withdraws the right from here on waits for this.
-            by.need_still(self._state.people)
+            by.need_still(self._state)
             most = self._may(grant)
             if most is None or self._underway.closes(grant.holder) or self._full(held, grant, most):
                 raise CannotUndo("not-allowed")

@@ -32,13 +32,21 @@ PERSON = {
     "era": "aa", "created_at": "2026-11-21T09:30:00Z", "last_seen_at": None,
 }  # fmt: skip
 ASKED = PERSON | {"asked": "It is me", "password": HASH, "totp": None, "recovery": [], "invitation": None}
-STATE = {"version": 1, "links": {"aaaaaa": LINK}, "people": {"mamie": PERSON, "yves": ASKED}, "tokens": {}}
+TOKEN = {
+    "label": "Router", "scopes": ["grant:self", "read"], "services": ["cloud"], "digest": "0" * 64, "duration": "2h",
+    "created_at": "2026-11-21T09:30:00Z", "expires_at": None, "last_used_at": "2026-11-21T09:30:00Z",
+    "last_address": "2001:db8::/64",
+}  # fmt: skip
+STATE = {
+    "version": 1, "links": {"aaaaaa": LINK}, "people": {"mamie": PERSON, "yves": ASKED},
+    "tokens": {"bbbbbb": TOKEN, "cccccc": TOKEN | {"services": None, "scopes": ["admin"]}},
+}  # fmt: skip
 SESSION = {
     "person": "mamie", "era": "aa", "created_at": "2026-11-21T09:30:00Z", "seen_at": "2026-11-21T09:30:00Z",
     "expires_at": "2026-11-21T09:30:00Z", "address": "203.0.113.5", "agent": "Browser",
 }  # fmt: skip
 WORDS = [b'"', b"{", b"}", b"null", b"-1", b"1e9", b"\\ud800", b"Z", b",", b'"mamie"', b"99999999999999999999", b"true"]
-VALUES = st.sampled_from([{}, {"aaaaaa": LINK}, {"mamie": PERSON}, {"mamie": {}}, {"": PERSON}, {"aaaaaa": 1}])
+VALUES = st.sampled_from([{}, {"aaaaaa": LINK}, {"mamie": PERSON}, {"mamie": {}}, {"": PERSON}, {"aaaaaa": 1}, {"bbbbbb": TOKEN}])
 
 
 def as_bytes(document: dict[str, Any]) -> bytes:

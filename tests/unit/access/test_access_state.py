@@ -23,6 +23,7 @@ from access.files import NotSaved, StateError
 from access.link import Link
 from access.person import Invitation, Person
 from access.state import State, Tables, UnknownLink
+from access.token import Token
 
 SOURCE = Path(__file__).parents[3] / "src"
 
@@ -70,12 +71,28 @@ def full_link() -> Link:
     )
 
 
+def full_token() -> Token:
+    return Token(
+        id="t2aaaa",
+        label="Mémé's router",
+        scopes=("read", "grant:self"),
+        digest="ab" * 32,
+        created_at=1_800_000_000,
+        services=("cloud",),
+        expires_at=1_900_000_000,
+        duration_s=7200,
+        last_used_at=1_800_000_500,
+        last_address="2001:db8:1::/64",
+    )
+
+
 def written(directory: Path) -> dict[str, Any]:
     """A good state file, as Python."""
 
     async def main() -> None:
         state = State(str(directory))
         await state.commit(lambda tables: tables.people.update(mamie=full_person()))
+        await state.commit(lambda tables: tables.tokens.update(t2aaaa=full_token()))
         await state.add(full_link())
         await state.close()
 
@@ -100,6 +117,7 @@ def test_round_trip(tmp_path: Path) -> None:
     state = State(str(tmp_path))
     assert dict(state.links) == {"k3v7aa": full_link()}
     assert dict(state.people) == {"mamie": full_person()}
+    assert dict(state.tokens) == {"t2aaaa": full_token()}
     state.release()
 
 
@@ -113,20 +131,11 @@ def test_readable_and_private(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["state.json"]  # noqa: PTH208  names are wanted
 
 
-def test_tokens_are_kept_as_they_are(tmp_path: Path) -> None:
+def test_a_token_of_a_newer_row_is_refused_by_name(tmp_path: Path) -> None:
     document = written(tmp_path)
-    document["tokens"] = {"t1": {"sha256": "00", "é": True}}
+    document["tokens"]["t1"] = {}
     (tmp_path / "state.json").write_text(json.dumps(document))
-
-    async def main() -> None:
-        state = State(str(tmp_path))
-        await state.add(a_link("bbbbbb"))
-        await state.close()
-
-    asyncio.run(main())
-    after = json.loads((tmp_path / "state.json").read_text())
-    assert after["tokens"] == document["tokens"]
-    assert set(after["links"]) == {"k3v7aa", "bbbbbb"}
+    assert error(tmp_path).place == "tokens.t1"
 
 
 # Files that cannot be taken.
@@ -157,6 +166,7 @@ def change(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 L = "links.k3v7aa"
 P = "people.mamie"
+T = "tokens.t2aaaa"
 NAMES_NO_MOMENT = "not a moment; write one such as 2026-11-21T09:30:00Z"
 
 
@@ -219,6 +229,14 @@ NAMES_NO_MOMENT = "not a moment; write one such as 2026-11-21T09:30:00Z"
         (f"{P}.asked", "x" * 501, f"{P}.asked", "is not text of at most 500"),
         (f"{P}.era", "a b", f"{P}.era", "is not an era"),
         (f"{P}.last_seen_at", 5, f"{P}.last_seen_at", "is not text"),
+        ("tokens.T2AAAA", {}, "tokens.T2AAAA", "is not a token's id"),
+        (f"{T}.secret", "ab", f"{T}.secret", "is not known to this version"),
+        (f"{T}.digest", "ab" * 31, f"{T}.digest", "is not a SHA-256"),
+        (f"{T}.scopes", [], f"{T}.scopes", "is not a list with something in it"),
+        (f"{T}.scopes", ["root"], f"{T}.scopes[0]", "is not a name"),
+        (f"{T}.services", [], f"{T}.services", "is not a list with something in it"),
+        (f"{T}.services", KeyError, f"{T}.services", "is missing"),
+        (f"{T}.last_address", "x\n", f"{T}.last_address", "is not an address"),
     ],
 )
 def test_wrong_shape(tmp_path: Path, key: str, value: Any, place: str, message: str) -> None:
