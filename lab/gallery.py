@@ -73,6 +73,7 @@ PLACES: tuple[Place, ...] = (
     Place("problem-no-address", "unreadable", ways.at("/")),
     Place("problem-banned", "visitor", ways.banned),
     Place("problem-no-such-page", "visitor", ways.at("/nowhere")),
+    Place("closed-by-name", "visitor", ways.at("/auth?service=cloud")),
     Place("problem-bad-method", "visitor", ways.at("/sign-out")),
     Place("problem-foreign-form", "mamie", ways.from_elsewhere("/me/open")),
     Place("problem-signed-out", "mamie", ways.signed_out),

@@ -1,4 +1,4 @@
-"""The two applications: public pages, and the API on the control socket."""
+"""The two applications: public pages with the API, and the API on the control socket."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,8 @@ from aiohttp import web
 from portal import (
     admin,
     also,
-    api_gate,
-    api_history,
-    api_links,
-    api_people,
     ask,
+    auth,
     home,
     invitation,
     link_page,
@@ -24,8 +21,9 @@ from portal import (
     sign_in,
     stay,
 )
+from portal.api import Api
 from portal.api_problem import problem_json
-from portal.door import Door, allow_origin
+from portal.door import Door, add_route, allow_origin
 from portal.headers import NO_STORE, POLICY, security_headers
 from portal.health import Health
 from portal.peer import ControlPeers
@@ -33,17 +31,21 @@ from portal.problems import problem_pages
 from portal.settings import Files
 from portal.site import Site
 
-_FORM_LIMIT = 16 * 1024
-_JSON_LIMIT = 64 * 1024
-_PAGES = (home, link_page, stay, also, manifest, sign_in, ask, invitation, me, links, me_password, me_totp, me_sessions, admin)
+_BODY_LIMIT = 16 * 1024
+_PAGES = (home, link_page, stay, also, auth, manifest, sign_in, ask, invitation, me, links, me_password, me_totp, me_sessions, admin)
 
 
 def public_door(site: Site) -> Door:
     """What everybody reaches: an application, and the only way into it."""
-    app = web.Application(middlewares=[problem_pages(site.pages)], client_max_size=_FORM_LIMIT)
+    middlewares = [problem_pages(site.pages), problem_json(lambda request: request.path.startswith("/api/"))]
+    app = web.Application(middlewares=middlewares, client_max_size=_BODY_LIMIT)
     door = Door(app, site)
     for pages in _PAGES:
         pages.add_routes(door, site)
+    api = Api(site)
+    for operation in api.operations:
+        if operation.public:
+            door.api(operation, api.for_tokens(operation))
     door.page("/healthz", "anyone", Health(site.gate).show)
     door.page("/static/{digest}/{name}", "anyone", site.pages.assets.show)
 
@@ -68,11 +70,11 @@ def every_answer(site: Site) -> Mapping[str, str]:
 
 def control_app(site: Site, peers: ControlPeers) -> web.Application:
     """What root, and whom `peers` allows, reaches through the Unix socket."""
-    app = web.Application(middlewares=[problem_json(peers)], client_max_size=_JSON_LIMIT)
-    api_gate.add_routes(app, site)
-    api_links.add_routes(app, site)
-    api_people.add_routes(app, site)
-    api_history.add_routes(app, site)
+    app = web.Application(middlewares=[problem_json(lambda _request: True)], client_max_size=_BODY_LIMIT)
+    api = Api(site)
+    for operation in api.operations:
+        add_route(app, operation, api.for_peers(operation, peers))
+    app.on_shutdown.append(api.stop)
 
     async def finish(_request: web.Request, response: web.StreamResponse) -> None:
         response.headers.pop("Server", None)

@@ -51,6 +51,20 @@ class ClientAddress:
             host = IPv6Address(host.packed)
         return Visitor(parse_address(str(host), self.ipv6_prefix), trusted)
 
+    def behind_proxy(self, peer: str | None, headers: Sequence[str]) -> Visitor:
+        """As `visitor`, for the answer to a proxy: who it asks for must not be the proxy itself, which is mostly trusted.
+
+        Raises BadClientAddress too where the peer passes somebody on and is not in `proxies`, and where a trusted
+        address is the peer's own, or a proxy's.
+        """
+        visitor = self.visitor(peer, headers)
+        if not _within(_host(peer or "", "the peer"), self.proxies):
+            if headers or visitor.trusted:
+                raise BadClientAddress("whoever asks here is not in portal.trusted_proxies")
+        elif visitor.trusted and _within(self._forwarded(headers), self.proxies):
+            raise BadClientAddress(f"{self.header} names nobody but proxies")
+        return visitor
+
     def _forwarded(self, headers: Sequence[str]) -> Host:
         if not headers:
             raise BadClientAddress(f"the proxy sent no {self.header}")

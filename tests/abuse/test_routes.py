@@ -34,6 +34,7 @@ POST /l/{token}                      200      200     200     200
 POST /l/{token}/stay                 200      200     200     200
 GET  /l/{token}/app.webmanifest      200      200     200     200
 POST /also/{ticket}                  200      200     200     200
+GET  /auth                           401      401     401     401   | service=cloud
 POST /forget                         303      403     403     403
 
 GET  /sign-in                        200      303     303     303
@@ -263,6 +264,7 @@ async def answers(directory: Path) -> None:
             for who, wanted in zip(EVERYBODY, row.cells, strict=True):
                 browser, path = await stage.set(who, row.path)
                 if row.method == "GET":
+                    path += f"?{row.more}" if row.more else ""
                     answer = await browser.get(path)
                     head = await browser.get(path, "HEAD")
                     if (said(head), head.body) != (said(answer), b""):
