@@ -202,6 +202,8 @@ class Guard:
         except GateUnavailable as error:
             log.warning("%s is shut out by the portal alone: %s", address, error)
             return
+        if refusal is None:
+            self._history.tally["banned", kind] += 1
         if self._told.count(""):
             self._history.record(
                 "banned",

@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,6 +74,8 @@ class History:
         self._followers: set[Follower] = set()
         self.number = 0
         """How many entries were added since the start."""
+        self.tally: Counter[tuple[str, str]] = Counter()
+        """How often it came since the start, told here or not: of some events, each with an outcome or a reason of the program's own words."""
         try:
             os.close(self._open())
         except OSError as error:

@@ -298,6 +298,7 @@ class Opening:
 
     def _tell_refusal(self, refused: Refused, address: Address) -> None:
         link = refused.link
+        self._history.tally["link-refused", refused.reason.value] += 1
         if not self._told.count(link.id if link else None):
             return
         self._history.record(

@@ -100,6 +100,7 @@ class SignIn:
                 attempt.right()
             self._seen(person)
             await self._rehash(person, password)
+            self._history.tally["sign-in", "signed-in"] += 1
             self._history.record("signed-in", by=person.holder, source=str(address), person=person.name)
             person = self._state.people.get(person.name, person)
             return SignedIn(person, token, session, self._guard.device(name, device))
@@ -237,6 +238,7 @@ class SignIn:
             log.info("the password of %s keeps its older hash: %s", person.name, error)
 
     def _tell(self, name: str, address: Address, reason: str) -> None:
+        self._history.tally["sign-in", reason] += 1
         # What belongs to nobody is not recorded: people type passwords there.
         known = name if name in self._state.people else None
         if self._told.count((known, reason == "locked")):

@@ -162,6 +162,7 @@ class Tokens:
     def _refuse(
         self, text: str, token: Token | None, address: Address, reason: str, *, trusted: bool
     ) -> None:
+        self._history.tally["token-refused", reason] += 1
         if not self._guard.count("token", address, trusted=trusted, guess=text[:_LONGEST_TEXT]):
             return
         if self._told.count(token.id if token else None):
