@@ -1,6 +1,7 @@
 """The gate: the only one who changes the kernel. Decides, and keeps what is open as it was decided."""
 
 import errno
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from nft.adoption import Adoption
 from nft.book import BANS, Entry
 from nft.ledger import Event, Ledger
 from nft.listing import now_ms
+from nft.measures import Measures
 from nft.plan import Plan, element, grants
 from nft.policy import Policy
 from nft.repair import Repair
@@ -38,6 +40,7 @@ class Gate:
         `custom` is the path of a file of the admin's rules, `record` that of the record of what is open, from which
         it comes back where the kernel forgets it. `warn` takes one line for the log.
         """
+        self._measures = Measures()
         self._sets = sets_of(policy)
         self._rules = Rules(self._sets, custom, warn)
         self._ledger = Ledger(policy, record)
@@ -53,6 +56,7 @@ class Gate:
         self._ledger.close()
         self._repair.close()
         self._sets.close()
+        self._measures.close()
 
     def start(self) -> int:
         """Adopt what the kernel holds, load the rules, put back what the kernel forgot. Gives back how much is open.
@@ -67,7 +71,7 @@ class Gate:
         if problems := self._rules.problems(policy):
             raise KernelError(errno.EINVAL, "; ".join(problems))
         present = self._rules.present()
-        if policy.mode == "table" and present == render.Present([], []):
+        if policy.mode == "table" and present == render.Present([], [], []):
             self._repair.load(lambda _: self._rules.close(policy))  # a start that ends before all is back can be done again
         # an admin's ruleset, mode "sets", makes its sets at boot and says no more than that
         booted = render.AT_BOOT in present.chains or (policy.mode == "sets" and self._ledger.rebooted())
@@ -136,7 +140,7 @@ class Gate:
         for attempt in range(_TRIES):
             plan = Plan(self._ledger.policy, self._ledger.book, now_ms())
             answers = [self._apply(plan, request) for request in requests]
-            changes = plan.changes()
+            changes, begin = plan.changes(), time.perf_counter()
             try:
                 self._sets.commit(changes)
             except KernelError as error:
@@ -148,6 +152,8 @@ class Gate:
                 else:
                     return [answer for request in requests for answer in self.decide([request])]
             else:
+                if changes:
+                    self._measures.took(time.perf_counter() - begin)
                 self._committed(changes)
                 return answers
         raise AssertionError("unreachable")
@@ -246,23 +252,32 @@ class Gate:
         return {"id": request.id, "ok": answer}
 
     def _status(self) -> dict[str, Any]:
-        packets, size = self._sets.counter("closed")
+        policy, book = self._ledger.policy, self._ledger.book
+        blocked = {name: render.blocked_counter(name) for name in policy.services}
+        # another's objects in mode "sets"
+        counted = self._sets.counters(["closed", "flooded", *blocked.values()]) if policy.mode == "table" else {}
+        packets, size = counted.get("closed", (0, 0))
         return {
-            "mode": self._ledger.policy.mode,
-            "table": f"{self._ledger.policy.family} {self._ledger.policy.table}",
-            "grants": self._ledger.book.grants(),
+            "mode": policy.mode,
+            "table": f"{policy.family} {policy.table}",
+            "grants": book.grants(),
+            "max_grants": policy.max_grants,
+            "bans": book.count(*BANS),
             "repairs": self._repair.repairs,
             "closed_packets": packets,
             "closed_bytes": size,
             "record": self._ledger.unrecorded,
-            "flooded_packets": self._sets.counter("flooded")[0],
+            "flooded_packets": counted.get("flooded", (0, 0))[0],
             "services": {
                 name: {
-                    "grants": self._ledger.book.count(f"{name}4", f"{name}6"),
+                    "grants": book.count(f"{name}4", f"{name}6"),
+                    "families": [book.count(f"{name}4"), book.count(f"{name}6")],
+                    "closed_packets": counted.get(blocked[name], (0, 0))[0],
                     "ports": [str(port) for port in rule.ports],
                 }
-                for name, rule in self._ledger.policy.services.items()
+                for name, rule in policy.services.items()
             },
+            **self._measures.status(),
         }
 
 

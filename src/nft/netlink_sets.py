@@ -107,8 +107,8 @@ class NetlinkSets:
             yield [found for message in part for found in elements(message.body, known)[1]]
 
     def names(self, kind: Message) -> list[str]:
-        """The names of the table's sets and maps (GETSET) or chains (GETCHAIN); none without a table."""
-        attribute = netlink.SET_NAME if kind == Message.GETSET else netlink.CHAIN_NAME
+        """The names of the table's sets and maps (GETSET), chains (GETCHAIN) or counters (GETOBJ); none without a table."""
+        attribute = netlink.CHAIN_NAME if kind == Message.GETCHAIN else netlink.SET_NAME  # which is an object's too
         found = (dict(netlink.attributes(one.body)) for part in self._table_dump(kind) for one in part)
         # before Linux 6.5 a dump of chains does not mind the table that it was asked for
         return [netlink.name(values[attribute]) for values in found if netlink.name(values[netlink.TABLE]) == self.table]
@@ -135,12 +135,15 @@ class NetlinkSets:
 
     def counter(self, name: str) -> tuple[int, int]:
         """Packets and bytes of a named counter; 0, 0 where there is none."""
+        return self.counters([name]).get(name, (0, 0))
+
+    def counters(self, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Packets and bytes of named counters, without those that are not there. At most some hundred at once."""
         kind = netlink.attribute(netlink.OBJ_TYPE, struct.pack(">I", netlink.OBJ_COUNTER))
-        for answer in self._ask(Message.GETOBJ, netlink.text(netlink.OBJ_NAME, name) + kind):
-            for attribute, value in netlink.attributes(answer.body):
-                if attribute == netlink.OBJ_DATA:
-                    return counted(value)
-        return 0, 0
+        bodies = [self._table + netlink.text(netlink.OBJ_NAME, name) + kind for name in names]
+        self._socket.socket.send(b"".join(self._message(Message.GETOBJ, netlink.REQUEST, body) for body in bodies))
+        answers = [dict(netlink.attributes(one.body)) for one in self._socket.answers() if one.kind != netlink.NLMSG_ERROR]
+        return {netlink.name(values[netlink.OBJ_NAME]): counted(values[netlink.OBJ_DATA]) for values in answers}
 
     def generation(self) -> int:
         """The id of the host's ruleset, which every transaction of anybody changes."""

@@ -13,6 +13,7 @@ BASE = Path(__file__).parents[2] / "nft" / "safeip.nft"
 
 # an empty chain that says: loaded at boot, and nobody has put the grants back yet
 AT_BOOT = "at-boot"
+_BLOCKED = "blocked-"
 
 # what the kernel fills by itself, packet by packet: nobody's to adopt, to restore or to repair
 RECORDS = frozenset({"blocked4", "blocked6", "arrivals4", "arrivals6", "held4", "held6"})
@@ -25,16 +26,22 @@ BASE_CHAINS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What the table holds already: names of its sets and maps, and of its chains."""
+    """What the table holds already: names of its sets and maps, of its chains, and of its counters."""
 
     sets: Collection[str] = field(default=())
     chains: Collection[str] = field(default=())
+    counters: Collection[str] = field(default=())
 
 
 def service_sets(policy: Policy) -> list[str]:
     """The names of the sets that hold grants; in a table of one family only that family's."""
     families = {"ip": (4,), "ip6": (6,)}.get(policy.family, (4, 6))
     return [f"{name}{family}" for name in policy.services for family in families]
+
+
+def blocked_counter(service: str) -> str:
+    """The name of the counter of what was closed to a service; it outlives its rule, which each change of rules makes anew."""
+    return f"{_BLOCKED}{service}"
 
 
 def script(policy: Policy, present: Present, custom: str | None = None) -> str:
@@ -50,6 +57,8 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
         return f"table {table} {{\n{_sets(missing)}}}\n" if missing else ""
     gone_chains = sorted(set(present.chains) - BASE_CHAINS - {f"service-{name}" for name in policy.services})
     gone_sets = sorted(set(present.sets) - BASE_SETS - set(service_sets(policy)))
+    counters = {name for name in present.counters if name.startswith(_BLOCKED)}
+    gone_counters = sorted(counters - {blocked_counter(name) for name in policy.services})
     base = _base().replace("table inet safeip {", f"table {table} {{", 1)
     base = base.replace(prefix_mask(64), prefix_mask(policy.ipv6_prefix))
     return "\n".join(
@@ -70,6 +79,7 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
             "}",
             *(f"delete chain {table} {name}" for name in gone_chains),
             *(f"delete set {table} {name}" for name in gone_sets),
+            *(f"delete counter {table} {name}" for name in gone_counters),
             "",
         ]
     )
@@ -129,11 +139,12 @@ def _chain(name: str, rules: str) -> str:
 
 def _service(service: ServiceRule, policy: Policy) -> str:
     keep = "\t\tjump kept\n" if service.existing == "keep" else ""
-    return _chain(
+    counter = blocked_counter(service.name)
+    return f"\tcounter {counter} {{ }}\n" + _chain(
         f"service-{service.name}",
         f"{keep}\t\tip saddr @{service.name}4 accept\n"
         f"\t\tip6 saddr & {prefix_mask(policy.ipv6_prefix)} @{service.name}6 accept\n"
-        "\t\tgoto closed\n",
+        f"\t\tcounter name {counter} goto closed\n",
     )
 
 

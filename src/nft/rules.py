@@ -144,7 +144,7 @@ def down(policy: Policy) -> None:
 
 
 def _present(sets: NetlinkSets) -> render.Present:
-    return render.Present(sets.names(Message.GETSET), sets.names(Message.GETCHAIN))
+    return render.Present(*(sets.names(kind) for kind in (Message.GETSET, Message.GETCHAIN, Message.GETOBJ)))
 
 
 def _existing(path: str | None) -> str | None:

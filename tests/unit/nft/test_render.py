@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 
 from nft.policy import Policy, PortRange, ServiceRule
-from nft.render import AT_BOOT, BASE, BASE_CHAINS, Present, closed, script, service_sets
+from nft.render import AT_BOOT, BASE, BASE_CHAINS, Present, ahead, closed, script, service_sets
 
 CLOUD = ServiceRule("cloud", (PortRange("tcp", 443, 443), PortRange("udp", 443, 443)), 3600)
 GAME = ServiceRule("game", (PortRange("tcp", 25565, 25570), PortRange("udp", 30000, 30010)), 3600, "keep")
@@ -28,10 +28,18 @@ def test_a_service_is_looked_up_and_else_closed_and_only_keep_keeps():
     assert chain(text, "service-cloud") == [
         "ip saddr @cloud4 accept",
         "ip6 saddr & ffff:ffff:ffff:ff00:: @cloud6 accept",
-        "goto closed",
+        "counter name blocked-cloud goto closed",
     ]
     assert chain(text, "service-game")[0] == "jump kept"
     assert "ffff:ffff:ffff:ffff::" not in text, "every prefix is as long as the policy says"
+
+
+def test_a_service_has_a_counter_that_goes_with_it():
+    text = script(POLICY, Present(chains=["service-old"], counters=["closed", "blocked-cloud", "blocked-old", "mine"]))
+    assert re.findall(r"^\tcounter (\S+) {", text, re.MULTILINE) == ["closed", "flooded", "blocked-cloud", "blocked-game"]
+    assert re.findall(r"^delete \w+ inet safeip (\S+)", text, re.MULTILINE) == ["service-old", "blocked-old"]
+    assert "counter blocked-cloud" in ahead(POLICY, Present())
+    assert "counter blocked-cloud" not in ahead(POLICY, Present(chains=["service-cloud"]))
 
 
 def test_what_leaves_in_the_middle_of_a_connection_is_each_tcp_port_of_a_service():
