@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import sys
+import urllib.parse
 
 
 class Door(http.client.HTTPConnection):
@@ -18,9 +19,9 @@ class Door(http.client.HTTPConnection):
 def main() -> None:
     seconds, *addresses = sys.argv[1:]
     for address in addresses:
-        asked = {"service": "cloud", "address": address, "for": f"{seconds}s", "note": ""}
         door = Door("localhost", timeout=60)
-        door.request("POST", "/api/v1/grants", json.dumps(asked), {"Content-Type": "application/json"})
+        where = f"/api/v1/grants/cloud/{urllib.parse.quote(address, safe='')}"
+        door.request("PUT", where, json.dumps({"for": f"{seconds}s"}), {"Content-Type": "application/json"})
         answer = door.getresponse()
         text = answer.read().decode()
         if answer.status >= 300:

@@ -3,67 +3,77 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
-
 from access.actor import Actor
-from access.inputs import BadInput
+from access.inputs import URL_LONGEST
 from access.link import Link
-from portal.api_input import Input
+from access.links import MOST_ADDRESSES, MOST_USES
+from portal import api_answers as answers
+from portal.api_kinds import DURATION, LABEL, SERVICES, Field, Fields, Text, Whole
+from portal.operation import Call, Operation
 from portal.site import Site
 
+_NEW = Fields(
+    (
+        Field("label", LABEL, "Whose it is.", needed=True),
+        Field("services", SERVICES, "What it opens.", needed=True),
+        Field("for", DURATION, "How long its grants last; else each service's default.", into="duration_s"),
+        Field("expires", DURATION, "How long the link itself lives.", into="expires_s"),
+        Field("uses", Whole(MOST_USES), "How often it opens."),
+        Field("addresses", Whole(MOST_ADDRESSES), "How many addresses of one family it opens at once."),
+        Field("pin", Text(256, secret=True), "A PIN that it asks for."),
+        Field("to", Text(URL_LONGEST, 1, example="https://cloud.example.org/"), "Where the visitor goes next."),
+    )
+)
+_ONE = Fields((Field("id", Text(32, 1, example="k3v9aa"), "The link's id.", needed=True),))
+_SAVES = ("not-saved",)
+_CLOSES = ("unknown-link", "not-saved", "gate-unavailable")
 
-def add_routes(app: web.Application, site: Site) -> None:
-    """Add what this module answers."""
-    api, links, router = _LinksApi(site), site.access.links, app.router
-    router.add_get("/api/v1/links", api.all)
-    router.add_post("/api/v1/links", api.add)
-    router.add_get("/api/v1/links/{id}", api.one)
-    router.add_delete("/api/v1/links/{id}", api.act(links.remove))
-    router.add_post("/api/v1/links/{id}/pause", api.act(links.pause))
-    router.add_post("/api/v1/links/{id}/resume", api.act(links.resume))
-    router.add_post("/api/v1/links/{id}/rotate", api.act(links.rotate, with_url=True))
+
+def operations(site: Site) -> tuple[Operation, ...]:
+    """What this module answers."""
+    api, links, one = _Links(site), site.access.links, "/links/{id}"
+    return (
+        Operation("GET", "/links", "links", "The links within reach, the oldest first, without their URLs.", api.all, answers.many(answers.LINK)),
+        Operation("POST", "/links", "links", "Make a link.", api.add, answers.LINK_WITH_URL, body=_NEW, status=201, problems=("busy", *_SAVES)),
+        Operation("GET", one, "links", "One link, with its URL.", api.one, answers.LINK_WITH_URL, places=_ONE, problems=("unknown-link",)),
+        Operation("DELETE", one, "links", "Forget a link, and close what it opened.", api.act(links.remove), answers.LINK, places=_ONE, problems=_CLOSES),
+        Operation(
+            "POST", f"{one}/pause", "links", "Let a link open nothing until it is resumed, and close what it opened.",
+            api.act(links.pause), answers.LINK, places=_ONE, problems=_CLOSES,
+        ),
+        Operation("POST", f"{one}/resume", "links", "Undo a pause.", api.act(links.resume), answers.LINK, places=_ONE, problems=("unknown-link", *_SAVES)),
+        Operation(
+            "POST", f"{one}/rotate", "links", "Give a link another URL, and close what it opened.",
+            api.act(links.rotate, with_url=True), answers.LINK_WITH_URL, places=_ONE, problems=_CLOSES,
+        ),
+    )  # fmt: skip
 
 
-class _LinksApi:
+class _Links:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._links = site.access.links
 
-    async def all(self, _request: web.Request) -> web.Response:
-        """All links, the oldest first, without their URLs."""
+    async def all(self, call: Call) -> list[dict[str, Any]]:
         now = self._site.clock()
-        return web.json_response([link.as_json(now) for link in self._links.list(Actor.CLI)])
+        return [link.as_json(now) for link in self._links.list(call.by)]
 
-    async def one(self, request: web.Request) -> web.Response:
-        """One link, with its URL."""
-        return web.json_response(self._with_url(self._links.get(Actor.CLI, request.match_info["id"])))
+    async def one(self, call: Call) -> dict[str, Any]:
+        return self._with_url(self._links.get(call.by, call.path["id"]))
 
-    async def add(self, request: web.Request) -> web.Response:
-        """Make a link."""
-        body = await Input.of_body(request)
-        if (label := body.take("label")) is None:
-            raise BadInput("label", "is missing")
-        if (services := body.take("services")) is None:
-            raise BadInput("services", "is missing")
-        values: dict[str, Any] = {
-            "duration_s": body.take_duration("for"),
-            "expires_s": body.take_duration("expires"),
-            **{key: body.take(key) for key in ("uses", "addresses", "pin", "to")},
-        }
-        body.end()
-        link = await self._links.add(Actor.CLI, label, services, **values)
-        return web.json_response(self._with_url(link), status=201)
+    async def add(self, call: Call) -> dict[str, Any]:
+        return self._with_url(await self._links.add(call.by, **call.body))
 
     def act(
         self, act: Callable[[Actor, str], Awaitable[Link]], *, with_url: bool = False
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """A handler that does `act` to the link and answers what it is then, or was."""
+    ) -> Callable[[Call], Awaitable[dict[str, Any]]]:
+        """What does `act` to the link and answers what it is then, or was."""
 
-        async def handler(request: web.Request) -> web.Response:
-            link = await act(Actor.CLI, request.match_info["id"])
-            return web.json_response(self._with_url(link) if with_url else link.as_json(self._site.clock()))
+        async def done(call: Call) -> dict[str, Any]:
+            link = await act(call.by, call.path["id"])
+            return self._with_url(link) if with_url else link.as_json(self._site.clock())
 
-        return handler
+        return done
 
     def _with_url(self, link: Link) -> dict[str, Any]:
         return {**link.as_json(self._site.clock()), "url": self._site.link_url(self._links.token(link))}

@@ -1,160 +1,137 @@
-"""The API's people: who may sign in, with what, and what they may open."""
+"""The API's people: who may sign in, with what, and what they may open. A token may look; the rest is the command line's."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-
-from aiohttp import web
 
 from access.actor import Actor
 from access.inputs import BadInput
 from access.moment import moment_text
 from access.person import Person
 from access.sessions import Session
-from portal.api_input import Input
+from portal import api_answers as answers
+from portal.api_kinds import SERVICES, Field, Fields, Text, Yes
+from portal.operation import Call, Operation
 from portal.site import Site
 
-_BY = Actor.CLI
+_SECRET = Text(1024, secret=True)
+_RIGHTS = (
+    Field("role", Text(choice=("admin", "member")), "What they are."),
+    Field("services", SERVICES, "What they may open."),
+    Field("links", Yes(), "Whether they may make links.", into="may_link"),
+)
+_NEW = Fields(
+    (
+        Field("name", Text(example="yves"), "Their name.", needed=True),
+        Field("invite", Yes(), "Whether to invite them at once."),
+        Field("password", _SECRET, "Their password."),
+        *_RIGHTS,
+    )
+)
+_ONE = Fields((Field("name", Text(128, 1, example="yves"), "The person's name.", needed=True),))
+_CODE = Fields(
+    (
+        Field("seed", Text(), "The offer's.", needed=True),
+        Field("code", _SECRET, "What the app shows.", needed=True),
+    )
+)
+_PASSWORD = Fields((Field("password", _SECRET, "The new password.", needed=True),))
 
 
-def add_routes(app: web.Application, site: Site) -> None:
-    """Add what this module answers."""
-    api, people, router = _PeopleApi(site), site.access.people, app.router
-    one = "/api/v1/people/{name}"
-    router.add_get("/api/v1/people", api.all)
-    router.add_post("/api/v1/people", api.add)
-    router.add_get(one, api.one)
-    router.add_patch(one, api.change)
-    router.add_delete(one, api.act(people.remove))
-    router.add_post(f"{one}/password", api.password)
-    router.add_post(f"{one}/totp", api.new_totp)
-    router.add_post(f"{one}/totp/confirm", api.totp_on)
-    router.add_delete(f"{one}/totp", api.act(site.access.credentials.totp_off))
-    router.add_post(f"{one}/invitation", api.invite)
-    router.add_post(f"{one}/approve", api.approve)
-    router.add_post(f"{one}/refuse", api.refuse)
-    router.add_post(f"{one}/sign-out", api.act(people.sign_out_everywhere))
-    router.add_get(f"{one}/sessions", api.sessions)
+def operations(site: Site) -> tuple[Operation, ...]:
+    """What this module answers."""
+    api, people, one = _People(site), site.access.people, "/people/{name}"
+    unknown = ("unknown-person",)
+    return (
+        Operation("GET", "/people", "admin", "All people, those who ask to be let in first.", api.all, answers.many(answers.PERSON), house=True),
+        Operation("GET", one, "admin", "One person.", api.one, answers.PERSON, places=_ONE, house=True, problems=unknown),
+        Operation(
+            "GET", f"{one}/sessions", "admin", "Where a person is signed in, the last seen first.",
+            api.sessions, answers.many(answers.SESSION), places=_ONE, house=True, problems=unknown,
+        ),
+        Operation("POST", "/people", "hand", "Add a person, with an invitation if wanted.", api.add, answers.ADDED_PERSON, body=_NEW, status=201),
+        Operation("PATCH", one, "hand", "Change a person's rights; what is not given stays.", api.change, answers.PERSON, places=_ONE, body=Fields(_RIGHTS)),
+        Operation("DELETE", one, "hand", "Forget a person, and close what they opened.", api.act(people.remove), answers.PERSON, places=_ONE),
+        Operation("POST", f"{one}/password", "hand", "Set a person's password.", api.password, answers.PERSON, places=_ONE, body=_PASSWORD),
+        Operation("POST", f"{one}/totp", "hand", "Offer a TOTP secret; changes nothing.", api.new_totp, answers.TOTP_OFFER, places=_ONE),
+        Operation("POST", f"{one}/totp/confirm", "hand", "Ask for codes from now on.", api.totp_on, answers.RECOVERY_CODES, places=_ONE, body=_CODE),
+        Operation("DELETE", f"{one}/totp", "hand", "Ask for no codes.", api.act(site.access.credentials.totp_off), answers.PERSON, places=_ONE),
+        Operation("POST", f"{one}/invitation", "hand", "Invite a person to set password and TOTP.", api.invite, answers.INVITATION, places=_ONE, status=201),
+        Operation("POST", f"{one}/approve", "hand", "Let in somebody who asked.", api.approve, answers.PERSON, places=_ONE, body=Fields(_RIGHTS[1:])),
+        Operation("POST", f"{one}/refuse", "hand", "Forget somebody who asked.", api.refuse, answers.NAME, places=_ONE),
+        Operation("POST", f"{one}/sign-out", "hand", "End a person's sessions.", api.act(people.sign_out_everywhere), answers.PERSON, places=_ONE),
+    )  # fmt: skip
 
 
-class _PeopleApi:
+class _People:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._people = site.access.people
         self._credentials = site.access.credentials
 
-    async def all(self, _request: web.Request) -> web.Response:
-        """All people, the oldest first."""
-        return web.json_response([self._json(person) for person in self._people.list(_BY)])
+    async def all(self, call: Call) -> list[dict[str, Any]]:
+        return [self._json(person) for person in self._people.list(call.by)]
 
-    async def one(self, request: web.Request) -> web.Response:
-        """One person."""
-        return self._answer(self._people.get(_BY, _name(request)))
+    async def one(self, call: Call) -> dict[str, Any]:
+        return self._json(self._people.get(call.by, call.path["name"]))
 
-    async def add(self, request: web.Request) -> web.Response:
-        """Add a person; with `invite` the answer holds the invitation's `url` too."""
-        body = await Input.of_body(request)
-        name, invite, password = body.need_text("name"), body.take_yes("invite"), body.take_text("password")
-        rights = _rights(body)
-        body.end()
-        if invite and password is not None:
+    async def add(self, call: Call) -> dict[str, Any]:
+        asked = dict(call.body)
+        invite = asked.pop("invite", False)
+        if invite and "password" in asked:
             raise BadInput("invite", "goes without a password, which the person chooses")
-        person = await self._people.add(_BY, name, password=password, **rights)
-        if not invite:
-            return self._answer(person, status=201)
-        return web.json_response(await self._invitation(person.name), status=201)
+        person = await self._people.add(call.by, **asked)
+        return await self._invitation(call.by, person.name) if invite else self._json(person)
 
-    async def change(self, request: web.Request) -> web.Response:
-        """Change `role`, `services`, `links`; what is not given stays."""
-        body = await Input.of_body(request)
-        rights = _rights(body)
-        body.end()
-        return self._answer(await self._people.change(_BY, _name(request), **rights))
+    async def change(self, call: Call) -> dict[str, Any]:
+        return self._json(await self._people.change(call.by, call.path["name"], **call.body))
 
-    async def password(self, request: web.Request) -> web.Response:
-        """Set a person's password."""
-        body = await Input.of_body(request)
-        password = body.need_text("password")
-        body.end()
-        return self._answer(await self._credentials.set_password(_BY, _name(request), password))
+    async def password(self, call: Call) -> dict[str, Any]:
+        person = await self._credentials.set_password(call.by, call.path["name"], call.body["password"])
+        return self._json(person)
 
-    async def new_totp(self, request: web.Request) -> web.Response:
-        """What an authenticator app is to learn; nothing is changed until its code is confirmed."""
-        offer = self._credentials.new_totp(_BY, _name(request))
-        return web.json_response({"seed": offer.seed, "secret": offer.secret, "uri": offer.uri})
+    async def new_totp(self, call: Call) -> dict[str, Any]:
+        offer = self._credentials.new_totp(call.by, call.path["name"])
+        return {"seed": offer.seed, "secret": offer.secret, "uri": offer.uri}
 
-    async def totp_on(self, request: web.Request) -> web.Response:
-        """Ask the person for codes from now on."""
-        body = await Input.of_body(request)
-        seed, code = body.need_text("seed"), body.need_text("code")
-        body.end()
-        _person, recovery_codes = await self._credentials.totp_on(_BY, _name(request), seed, code)
-        return web.json_response({"recovery_codes": list(recovery_codes)})
+    async def totp_on(self, call: Call) -> dict[str, Any]:
+        _person, codes = await self._credentials.totp_on(call.by, call.path["name"], **call.body)
+        return {"recovery_codes": list(codes)}
 
-    async def invite(self, request: web.Request) -> web.Response:
-        """A URL with which the person sets password and TOTP, once."""
-        return web.json_response(await self._invitation(_name(request)), status=201)
+    async def invite(self, call: Call) -> dict[str, Any]:
+        return await self._invitation(call.by, call.path["name"])
 
-    async def approve(self, request: web.Request) -> web.Response:
-        """Let in somebody who asked."""
-        body = await Input.of_body(request)
-        services, may_link = body.take_texts("services"), body.take_yes("links")
-        body.end()
-        person = await self._people.approve(
-            _BY, _name(request), services=services or [], may_link=bool(may_link)
-        )
-        return self._answer(person)
+    async def approve(self, call: Call) -> dict[str, Any]:
+        rights = {"services": [], **call.body}
+        return self._json(await self._people.approve(call.by, call.path["name"], **rights))
 
-    async def refuse(self, request: web.Request) -> web.Response:
-        """Forget somebody who asked."""
-        await self._people.refuse(_BY, _name(request))
-        return web.json_response({"name": _name(request)})
+    async def refuse(self, call: Call) -> dict[str, Any]:
+        return {"name": (await self._people.refuse(call.by, call.path["name"])).name}
 
-    async def sessions(self, request: web.Request) -> web.Response:
-        """Where a person is signed in, the last seen first."""
-        name = self._people.get(_BY, _name(request)).name
-        return web.json_response([_session_json(one) for one in self._site.access.sessions.of(name)])
+    async def sessions(self, call: Call) -> list[dict[str, Any]]:
+        name = self._people.get(call.by, call.path["name"]).name
+        return [_session_json(one) for one in self._site.access.sessions.of(name)]
 
     def act(
         self, act: Callable[[Actor, str], Awaitable[Person]]
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """A handler that does `act` to the person and answers what they are then, or were."""
+    ) -> Callable[[Call], Awaitable[dict[str, Any]]]:
+        """What does `act` to the person and answers what they are then, or were."""
 
-        async def handler(request: web.Request) -> web.Response:
-            return self._answer(await act(_BY, _name(request)))
+        async def done(call: Call) -> dict[str, Any]:
+            return self._json(await act(call.by, call.path["name"]))
 
-        return handler
+        return done
 
-    async def _invitation(self, name: str) -> dict[str, Any]:
-        token = await self._people.invite(_BY, name)
-        person = self._json(self._people.get(_BY, name))
+    async def _invitation(self, by: Actor, name: str) -> dict[str, Any]:
+        token = await self._people.invite(by, name)
+        person = self._json(self._people.get(by, name))
         return {
             **person,
             "url": f"{self._site.settings.url}/invitation/{token}",
             "expires_at": person["invitation_expires_at"],
         }
 
-    def _answer(self, person: Person, *, status: int = 200) -> web.Response:
-        return web.json_response(self._json(person), status=status)
-
     def _json(self, person: Person) -> dict[str, Any]:
         return person.as_json(self._site.clock())
-
-
-def _name(request: web.Request) -> str:
-    return request.match_info["name"]
-
-
-def _rights(body: Input) -> dict[str, Any]:
-    """What the body says of what a person may do, by the names of People's parameters."""
-    role = body.take_text("role")
-    if role not in {None, "admin", "member"}:
-        raise BadInput("role", "is neither admin nor member")
-    given = {
-        "role": role,
-        "services": body.take_texts("services"),
-        "may_link": body.take_yes("links"),
-    }
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _session_json(session: Session) -> dict[str, Any]:

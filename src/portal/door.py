@@ -4,18 +4,20 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, overload
 
 from aiohttp import web
 
 from portal.caller import Caller, Callers
 from portal.form import BadForm, Fields, Form
+from portal.operation import Method, Operation, full_path
 from portal.origins import web_origin
 from portal.problems import Problem
 from portal.same_site import from_own_page
 from portal.site import Site
 
-Who = Literal["anyone", "person", "admin"]
+Who = Literal["anyone", "person", "admin", "token"]
 Response = Awaitable[web.StreamResponse]
 Why = Literal["foreign-form", "old-form"]
 
@@ -30,7 +32,7 @@ _SAFE_PATH = re.compile(r"(?:/[A-Za-z0-9](?:\.?[A-Za-z0-9_-])*)+")
 class Route:
     """A route and who may pass."""
 
-    method: Literal["GET", "POST"]
+    method: Method
     path: str
     who: Who
 
@@ -152,6 +154,12 @@ class Door:
         self.routes.append(Route("POST", path, "anyone"))
         self.app.router.add_post(path, act)
 
+    def api(self, operation: Operation, handler: Callable[[web.Request], Response]) -> None:
+        """An operation of the API, whose handler takes a token and nothing else: no cookie, no form, no other origin."""
+        who: Who = "anyone" if operation.needs == "nobody" else "token"
+        self.routes.append(Route(operation.method, full_path(operation), who))
+        add_route(self.app, operation, handler)
+
     def way_back(self, path: str) -> str | None:
         """`path`, where it is a page of ours that somebody signs in for; else None. Takes any text."""
         if len(path) > 256 or not _SAFE_PATH.fullmatch(path):
@@ -188,6 +196,12 @@ class Door:
         else:
             ours = self._callers.holds(caller, form.token)
         return None if ours else "old-form"
+
+
+def add_route(app: web.Application, operation: Operation, handler: Callable[[web.Request], Response]) -> None:
+    """Let `app` answer an operation; what is read, also by HEAD."""
+    add = app.router.add_get if operation.method == "GET" else partial(app.router.add_route, operation.method)
+    add(full_path(operation), handler)
 
 
 async def _read_form(request: web.Request, fields: Fields) -> Form:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from safeip import client_history, client_links, client_people, output
 from safeip.config import read_control_socket
@@ -53,9 +54,10 @@ def _status(control: Control, options: Options) -> None:
 
 
 def _grant(control: Control, options: Options) -> None:
-    asked = {"service": options.service, "address": options.address, "for": options.duration, "note": options.note}
-    for grant in control.ask("POST", "/grants", body=asked):
-        print(f"{grant['service']} is open for {grant['address']} until {output.until(grant)}")
+    # "" would be no part of a path
+    place = "/".join(quote(word or " ", safe="", errors="replace") for word in (options.service, options.address))
+    grant = control.ask("PUT", f"/grants/{place}", body={"for": options.duration, "note": options.note})
+    print(f"{grant['service']} is open for {grant['address']} until {output.until(grant)}")
 
 
 def _grants(control: Control, options: Options) -> None:

@@ -128,7 +128,7 @@ async def test_a_person_whom_nobody_knows_is_404(tmp_path: Path) -> None:
             ("POST", "/refuse", None), ("POST", "/sign-out", None), ("GET", "/sessions", None),
         ):  # fmt: skip
             refused = await h.api(method, f"people/nobody{path}", body)
-            assert (refused.status, refused.json["title"]) == (404, "unknown-person"), (method, path)
+            assert (refused.status, refused.json["title"]) == (404, "Unknown person"), (method, path)
 
 
 @in_loop
