@@ -49,6 +49,7 @@ async def serve(
     ready: Callable[[], None],
     *,
     owner: int | None = None,
+    reader: int | None = None,
     enter_cell: Callable[[], None] | None = None,
     tell_certificate: Callable[[str | None], None] | None = None,
 ) -> int:
@@ -56,7 +57,8 @@ async def serve(
 
     The sockets are bound by the caller and belong to this function from now on. `ready` is called once
     everything answers. `owner` is the uid of the gate, which may use the control socket beside root and
-    the portal's own uid. `enter_cell` is called once no program needs to be run any more, before anything is
+    the portal's own uid, and `reader` that of who may read there. `enter_cell` is called once no program needs to be run
+    any more, before anything is
     heard from outside and before the first thread. `tell_certificate` hears why newer certificate files are not taken
     up, and None once they are.
 
@@ -81,7 +83,7 @@ async def serve(
             if enter_cell is not None:
                 enter_cell()
             await gate.watch(_listener(EventKeeper(access.history), Live(services, site.clients)))
-            await stack.enter_async_context(_listening(site, certificate.context if certificate else None, listeners, control, ControlPeers(owner)))
+            await stack.enter_async_context(_listening(site, certificate.context if certificate else None, listeners, control, ControlPeers(owner, reader)))
             ready()
             gate.closed.add_done_callback(lambda closed: _end(stop, closed.result()))
             if wrong := await stop:

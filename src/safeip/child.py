@@ -16,11 +16,11 @@ _CONNECTIONS = 4096  # at 39 KiB each
 
 
 def main(arguments: list[str]) -> int:
-    """Run the portal on inherited descriptors: gate, control, settings, signs, the gate's uid, listeners."""
+    """Run the portal on inherited descriptors: gate, control, settings, signs, the uids of gate and reader, listeners."""
     privileges.check_given_up()
     _allow_connections()
     _keep_descriptors()
-    gate, control, settings, signs, owner, *listeners = (int(argument) for argument in arguments)
+    gate, control, settings, signs, owner, reader, *listeners = (int(argument) for argument in arguments)
     with os.fdopen(settings, "rb") as file:
         file.seek(0)
         # written by the gate into a file that has no name: nobody else had a hand in it
@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
             socket.socket(fileno=control),
             lambda: tell(READY),
             owner=owner,
+            reader=None if reader < 0 else reader,
             enter_cell=lambda: cell_portal.enter(chosen),
             tell_certificate=tell_certificate,
         )

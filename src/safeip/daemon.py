@@ -49,8 +49,9 @@ def run(config: Config) -> int:
             _write(closed, config)
             with contextlib.ExitStack() as bound:  # the gate itself keeps no listening socket
                 listeners = [bound.enter_context(sockets.listener(listen)) for listen in config.settings.listen]
-                control = bound.enter_context(sockets.control(config.control_socket))
-                portal = PortalProcess(config.settings, listeners, control, account)
+                reader = privileges.reader_account()
+                control = bound.enter_context(sockets.control(config.control_socket, reader))
+                portal = PortalProcess(config.settings, listeners, control, account, reader)
             server = stack.enter_context(contextlib.closing(Server(gate, portal.connection)))
             stack.callback(portal.end)
             reload = stack.enter_context(contextlib.closing(Reload(config, gate, server, closed, systemd, log)))

@@ -29,8 +29,9 @@ class PortalProcess:
         listeners: Sequence[socket.socket],
         control: socket.socket,
         account: privileges.Account,
+        reader: privileges.Account | None = None,
     ) -> None:
-        """Start it. The listening sockets are bound by the caller, and given by inheritance."""
+        """Start it. The listening sockets are bound by the caller, and given by inheritance. `reader` may read at `control`."""
         self.connection, theirs = socket.socketpair()
         self.signs, signs = os.pipe()
         self._code: int | None = None
@@ -41,7 +42,7 @@ class PortalProcess:
         theirs_only = [theirs.fileno(), signs, tree, chosen]
         numbers = [theirs.fileno(), control.fileno(), chosen, signs]
         listening = [listener.fileno() for listener in listeners]
-        arguments = [*numbers, os.geteuid(), *listening]
+        arguments = [*numbers, os.geteuid(), -1 if reader is None else reader.uid, *listening]
         self.pid = os.fork()
         if self.pid == 0:
             _become_portal(account, tree, [*numbers, *listening], [str(argument) for argument in arguments])

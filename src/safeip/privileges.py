@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-CAP_SETUID, CAP_NET_ADMIN = 7, 12
+CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN = 6, 7, 12
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
@@ -49,6 +49,24 @@ def portal_account() -> Account:
         if account := _user(name):
             return account
     raise PermissionError("there is neither a user safeip-portal nor a user nobody for the portal to run as")
+
+
+def teller_account() -> Account:
+    """Who the teller runs as: for root `safeip-teller`, where the package made it."""
+    return (_user("safeip-teller") if os.geteuid() == 0 else None) or own_account()
+
+
+def become(account: Account) -> None:
+    """For root: be `account` from now on, for good. Nothing for who is it already. Raises OSError."""
+    if account.uid != os.geteuid():
+        os.setgroups([])
+        os.setresgid(account.gid, account.gid, account.gid)
+        os.setresuid(account.uid, account.uid, account.uid)
+
+
+def reader_account() -> Account | None:
+    """Who may read at the control socket beside root: `safeip-teller`, where the package made it."""
+    return _user("safeip-teller")
 
 
 def _user(name: str) -> Account | None:

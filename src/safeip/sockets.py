@@ -7,6 +7,7 @@ from pathlib import Path
 
 from portal.settings import Listen
 from safeip.directories import StartError
+from safeip.privileges import CAP_SETGID, Account, has_capability
 
 
 def listener(listen: Listen) -> socket.socket:
@@ -28,15 +29,22 @@ def listener(listen: Listen) -> socket.socket:
     return bound
 
 
-def control(path: str) -> socket.socket:
-    """The command line's door, for the gate's own user and for root. Raises StartError."""
+def control(path: str, reader: Account | None = None) -> socket.socket:
+    """The command line's door, for the gate's own user, for root and for `reader`'s group. Raises StartError.
+
+    Who may not give it to that group keeps it closed to the reader.
+    """
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    shared = reader is not None and has_capability(CAP_SETGID)
     try:
         Path(path).unlink(missing_ok=True)  # a leftover: the lock says that no other daemon lives
-        mask = os.umask(0o177)
+        mask, group = os.umask(0o117 if shared else 0o177), os.getegid()
         try:
+            if reader is not None and shared:
+                os.setegid(reader.gid)  # CAP_CHOWN, which would do too, is nobody's
             bound.bind(path)
         finally:
+            os.setegid(group)
             os.umask(mask)
     except OSError as error:
         bound.close()
