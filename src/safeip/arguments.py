@@ -40,6 +40,7 @@ def grammar() -> argparse.ArgumentParser:
     add_people(verbs)
     _add_bans(verbs)
     _add_history(verbs)
+    _add_tell(verbs)
     add(verbs, "down", "take SafeIP's table away, until the daemon starts again: every protected port is as open as without SafeIP")
     return parser
 
@@ -90,3 +91,10 @@ def _add_history(verbs: Verbs) -> None:
     history.add_argument("--address", metavar="ADDRESS", help="from this address or about it")
     history.add_argument("--outcome", choices=("allowed", "refused"), help="what was allowed, or what was refused")
     history.add_argument("--follow", action="store_true", help="go on with what happens from now on; with --json one object a line")
+
+
+def _add_tell(verbs: Verbs) -> None:
+    tell = add(verbs, "tell", "send notifications and reports in the foreground, as safeip-teller.service does")
+    instead = tell.add_mutually_exclusive_group()
+    instead.add_argument("--try", dest="trial", action="store_true", help="send a trial message to each notification URL, and end")
+    instead.add_argument("--dry-run", action="store_true", help="print what the last day would make it send, and end; nothing is sent or kept")

@@ -16,7 +16,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 def main(arguments: list[str] | None = None) -> int:
     """Do what the arguments (those of the process) say; the exit code.
 
-    `run` ends with EX_CONFIG (sysexits.h, 78) for a configuration that is no good, and with the daemon's own codes.
+    `run` and `tell` end with EX_CONFIG (sysexits.h, 78) for a configuration that is no good, and with codes of their own.
     """
     options = parse(arguments)
     try:
@@ -30,14 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
             case "down":
                 code = _down(options.config)
             case _:
-                from safeip import client  # noqa: PLC0415 (not for the gate: it brings http.client)
-
-                code = client.do(options)
+                code = _ask(options)
         sys.stdout.flush()
     except ConfigError as error:
         for line in str(error).split("\n"):
             complain(line)
-        return os.EX_CONFIG if options.verb == "run" else 1
+        return os.EX_CONFIG if options.verb in {"run", "tell"} else 1
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
         return 1
@@ -69,6 +67,16 @@ def _down(path: str) -> int:
     from safeip.config import read_config  # noqa: PLC0415 (the same)
 
     return daemon.down(read_config(path))
+
+
+def _ask(options: argparse.Namespace) -> int:
+    if options.verb == "tell":
+        from safeip import tell  # noqa: PLC0415 (not for the gate: it brings http.client)
+
+        return tell.do(options)
+    from safeip import client  # noqa: PLC0415 (the same)
+
+    return client.do(options)
 
 
 def _check(path: str) -> int:

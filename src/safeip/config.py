@@ -15,14 +15,16 @@ from nft.policy import Policy
 from portal.settings import Files, Listen, Network, Settings, Tls
 from safeip import values
 from safeip.config_services import read_services
+from safeip.config_teller import read_teller
 from safeip.problem import ConfigError, NotConfiguredError, Problem, WrongValueError, shown
 from safeip.section import Report, Section
+from teller.settings import TellerSettings
 
 DEFAULT_CONFIG = "/etc/safeip/safeip.toml"
 DEFAULT_RUNTIME_DIR = "/run/safeip"
 CONTROL_SOCKET = "control.sock"  # in runtime_dir
 DEFAULT_STATE_DIR = "/var/lib/safeip"
-GATE_STATE, PORTAL_STATE = "gate", "portal"  # in state_dir
+GATE_STATE, PORTAL_STATE, TELLER_STATE = "gate", "portal", "teller"  # in state_dir
 _DEFAULT_LISTEN = (Listen("0.0.0.0", 8443), Listen("::", 8443))  # noqa: S104 - the Internet is meant to reach the portal
 DEFAULT_TRUSTED = tuple(
     ip_network(text)
@@ -40,9 +42,9 @@ _SYNTAX = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<colum
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What safeip.toml says, checked: the portal's part, the gate's part and where files are.
+    """What safeip.toml says, checked: the portal's part, the gate's, the teller's and where files are.
 
-    Gate and portal each have a directory of their own in `state_dir`: `gate_dir` and `settings.state_dir`.
+    Each has a directory of its own in `state_dir`: `gate_dir`, `settings.state_dir` and `teller_dir`.
     `custom` is the path of the admin's own rules, beside the configuration; the file may be missing.
     """
 
@@ -52,11 +54,17 @@ class Config:
     settings: Settings
     policy: Policy
     custom: str
+    teller: TellerSettings
 
     @property
     def gate_dir(self) -> str:
         """The path of what the gate alone reads and writes."""
         return f"{self.state_dir}/{GATE_STATE}"
+
+    @property
+    def teller_dir(self) -> str:
+        """The path of what the teller alone reads and writes."""
+        return f"{self.state_dir}/{TELLER_STATE}"
 
     @property
     def control_socket(self) -> str:
@@ -162,6 +170,7 @@ def parse_config(text: str, path: str) -> Config:
         client_ip_header=portal.get(
             "client_ip_header", values.choice("X-Forwarded-For", "X-Real-IP", "CF-Connecting-IP"), "X-Forwarded-For"
         ),
+        metrics_networks=_networks(portal, "metrics_networks", ()),
         registration=portal.get("registration", values.choice("closed", "approval"), "closed"),
         session_idle_s=idle_s,
         session_lifetime_s=lifetime_s,
@@ -190,13 +199,14 @@ def parse_config(text: str, path: str) -> Config:
         gate.problem("table", wrong.wrong, wrong.right)
     if policy.mode == "sets" and not gate.has("table"):
         gate.problem("table", "is missing", 'with mode = "sets" it names your own table, such as "inet filter"')
+    teller = read_teller(root)
     for section in (root, portal, gate):
         section.close()
     if report.problems:
         order = {name: place for place, name in enumerate(tables)}
         raise ConfigError(sorted(report.problems, key=lambda it: order.get(it.key.split(".")[0], len(order))))
     custom = Path(path).absolute().with_name("custom.nft")
-    return Config(path, state_dir, runtime_dir, settings, policy, str(custom))
+    return Config(path, state_dir, runtime_dir, settings, policy, str(custom), teller)
 
 
 def parse_toml(text: str, path: str) -> dict[str, object]:

@@ -36,6 +36,16 @@ def make_state_directory(config: Config, gate: Account, portal: Account) -> None
         raise StartError(f"{error.filename}: {error.strerror}") from None
 
 
+def make_teller_directory(config: Config, teller: Account) -> None:
+    """Make the teller's directory where it is missing. Raises StartError as make_state_directory does."""
+    try:
+        _make(Path(config.teller_dir), "the teller", teller, 0o700)
+    except PermissionError as error:
+        raise StartError(f"{error.filename} cannot be made ({error.strerror}): systemd-tmpfiles --create safeip.conf") from None
+    except OSError as error:
+        raise StartError(f"{error.filename}: {error.strerror}") from None
+
+
 def _make(path: Path, who: str, owner: Account, mode: int) -> None:
     """Where it is missing, it has `mode` then, whatever the umask. Others may pass through one of root's too."""
     try:

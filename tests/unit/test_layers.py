@@ -10,10 +10,11 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 MAY_IMPORT = {
-    "safeip": {"safeip", "portal", "access", "nft"},
+    "safeip": {"safeip", "portal", "access", "nft", "teller"},
     "portal": {"portal", "access"},
     "access": {"access"},
     "nft": {"nft"},
+    "teller": {"teller", "access"},
 }
 # access knows no HTTP and no pages; the gate's code is small because it pulls none of these
 NEVER = {
@@ -21,10 +22,11 @@ NEVER = {
     "nft": {"asyncio", "ssl", "aiohttp", "jinja2", "aiohttp_jinja2"},
     "portal": {"nftables"},
     "safeip": {"nftables"},
+    "teller": {"nftables", "asyncio", "aiohttp", "jinja2", "aiohttp_jinja2"},
 }
 NFTABLES_STANDS_IN = "nft.bindings"
 # what the gate's process loads before and while it runs, and nothing heavy with it
-GATE_LOADS = ["access.address", "access.duration", "access.services", "portal.settings"]
+GATE_LOADS = ["access.address", "access.duration", "access.services", "portal.settings", "teller.settings"]
 HEAVY = {"asyncio", "ssl", "aiohttp", "jinja2", "argon2", "segno"}
 
 

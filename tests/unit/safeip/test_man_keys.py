@@ -11,14 +11,15 @@ from access.duration import LONGEST_S, format_duration
 from lab.config import toml
 from nft.policy import PortRange
 from portal.settings import Listen, Network
-from safeip import config, config_services, values
+from safeip import config, config_services, config_teller, values
 from safeip.config import CONTROL_SOCKET, Config, parse_config, read_config, runtime_directory
 from safeip.reload import fixed
 from safeip.section import Section
+from teller.settings import EVENTS
 
 ROOT = Path(__file__).resolve().parents[3]
 KEYS = ROOT / "man" / "safeip.toml.5"
-BASE = '[portal]\nurl = "https://open.example.org:8443"\n[gate]\n[services.cloud]\nports = ["tcp/443"]\n'
+BASE = '[portal]\nurl = "https://open.example.org:8443"\n[gate]\n[services.cloud]\nports = ["tcp/443"]\n[notifications]\n[abuseipdb]\n'
 TLS = "portal.tls"
 
 
@@ -122,6 +123,9 @@ def type_of(key: Key) -> str:
         values.network: f"list of networks, none wider than /{values._WIDEST[4]} (IPv4) or /{values._WIDEST[6]} (IPv6)",
         values.listen: "list of addresses with ports, at least one, each once; IPv6 in brackets",
         values.port_range: "list of ports and ranges, at least one: tcp/443, udp/30000-30010",
+        config_teller.event: "list of " + " or ".join((", ".join(f'"{one}"' for one in EVENTS[:-1]), f'"{EVENTS[-1]}"')) + ", at least one",
+        config_teller.report_url: "http or https URL, in ASCII, without user name and password; http to this host alone",
+        config_teller.true_or_false: "true or false",
         values.table_name: '"inet NAME"; NAME is a letter, then letters, digits, - and _, at most 32',
         config._tls_word: '"auto", "off" or a table with certificate and key',
     }
@@ -143,8 +147,10 @@ def written(key: Key) -> object:
     """The default as the file would hold it."""
     if key.kind in {"many", "need_many"}:
         assert isinstance(key.default, tuple)
-        assert all(isinstance(one, Listen | PortRange | Network) for one in key.default)
+        assert all(isinstance(one, Listen | PortRange | Network | str) for one in key.default)
         return [str(one) for one in key.default]
+    if isinstance(key.default, bool):
+        return key.default
     if isinstance(key.default, int) and (key.parse is values.duration or not isinstance(cells(key.parse)["low"], int)):
         return format_duration(key.default)
     return " ".join(key.default) if isinstance(key.default, tuple) else key.default
@@ -194,7 +200,7 @@ def example_of(path: str) -> Config:
 
 @pytest.mark.parametrize("path", sorted(CODE_KEYS))
 def test_the_examples_of_keys_are_accepted(path: str) -> None:
-    assert PAGE_KEYS[path].example.startswith(path.removeprefix("portal.").rpartition("NAME.")[2].removeprefix("gate."))
+    assert PAGE_KEYS[path].example.startswith(path.removeprefix("portal.").rpartition("NAME.")[2].removeprefix("gate.").removeprefix("notifications.").removeprefix("abuseipdb."))
     assert example_of(path)
 
 
@@ -202,6 +208,7 @@ def test_the_examples_of_keys_are_accepted(path: str) -> None:
 OTHER = {
     "gate.mode": 'mode = "sets"\ntable = "inet safeip"',
     "portal.url": 'url = "https://other.example.org:8443"',
+    "abuseipdb.url": 'url = "https://reports.example.org/"',
     "portal.trusted_proxies": 'trusted_proxies = ["127.0.0.1/32"]',
     "services.NAME.ports": 'ports = ["tcp/8096"]',
 }

@@ -16,6 +16,8 @@ from safeip import cli
 from safeip.arguments import grammar
 from safeip.closed import Closed
 from safeip.config import DEFAULT_CONFIG, parse_config
+from teller import granted
+from teller import state as tellers_state
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted((ROOT / "man").glob("*.[58]"))
@@ -207,7 +209,8 @@ def test_the_page_has_the_files_of_the_code() -> None:
     config = parse_config('[portal]\nurl = "https://open.example.org"\n[services.cloud]\nports = ["tcp/443"]\n', DEFAULT_CONFIG)
     state = config.settings.state_dir
     named = {sessions.FILE, guard.FILE, knocks._FILE, people.FILE, "secret.key", "history.jsonl"}
-    own = {config.path, config.custom, config.control_socket, f"{config.gate_dir}/grants.jsonl", Closed(config.gate_dir).path, f"{state}/tls/"}
+    own = {f"{config.teller_dir}/{name}" for name in (granted.FILE, tellers_state.FILE)}
+    own |= {config.path, config.custom, config.control_socket, f"{config.gate_dir}/grants.jsonl", Closed(config.gate_dir).path, f"{state}/tls/"}
     section = re.search(r"^\.Sh FILES\n(.*?)^\.Sh ", PROGRAM.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert section
     on_the_page = set(re.findall(r"^\.It Pa (.*)$", section[1], re.MULTILINE))
