@@ -38,9 +38,7 @@ class ClientAddress:
 
     def visitor(self, peer: str | None, headers: Sequence[str]) -> Visitor:
         """Who asks, given the peer's address and every line of `header`. Raises BadClientAddress."""
-        host = _host(peer or "", "the peer")
-        if _within(host, self.proxies):
-            host = self._forwarded(headers)
+        host = self.host(peer, headers)
         trusted = _within(host, self.trusted)
         if isinstance(host, IPv6Address) and host.scope_id is not None:
             # Its address means nothing beyond the link it is on, so it cannot be granted.
@@ -51,6 +49,15 @@ class ClientAddress:
             host = IPv6Address(host.packed)
         return Visitor(parse_address(str(host), self.ipv6_prefix), trusted)
 
+    def host(self, peer: str | None, headers: Sequence[str]) -> Host:
+        """The same before it becomes what is granted: one host, IPv6 too. Raises BadClientAddress."""
+        host = _host(peer or "", "the peer")
+        return self._forwarded(headers) if _within(host, self.proxies) else host
+
+    def is_proxy(self, peer: str | None) -> bool:
+        """Whether the header is believed from there. Raises BadClientAddress."""
+        return _within(_host(peer or "", "the peer"), self.proxies)
+
     def behind_proxy(self, peer: str | None, headers: Sequence[str]) -> Visitor:
         """As `visitor`, for the answer to a proxy: who it asks for must not be the proxy itself, which is mostly trusted.
 
@@ -58,7 +65,7 @@ class ClientAddress:
         address is the peer's own, or a proxy's.
         """
         visitor = self.visitor(peer, headers)
-        if not _within(_host(peer or "", "the peer"), self.proxies):
+        if not self.is_proxy(peer):
             if headers or visitor.trusted:
                 raise BadClientAddress("whoever asks here is not in portal.trusted_proxies")
         elif visitor.trusted and _within(self._forwarded(headers), self.proxies):

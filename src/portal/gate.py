@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
@@ -51,6 +52,10 @@ class GateClient(asyncio.Protocol):
         self._rest = b""
         self._last_id = 0
         self._listener: EventListener | None = None
+        self.given: Counter[tuple[str, str]] = Counter()
+        """Grants given or renewed since the start, by service and by the kind of their holder."""
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """Grants refused since the start, by the kind of holder and the gate's code."""
 
     @classmethod
     async def connect(cls, sock: socket.socket) -> Self:
@@ -75,16 +80,24 @@ class GateClient(asyncio.Protocol):
         addresses: int | None = None,
     ) -> Granted:
         """Open `services` (name to seconds) for `address`, all or none. See `access.gate.Gate`."""
-        answer = await self._ask(
-            {
-                "verb": "grant",
-                "services": dict(services),
-                "address": str(address),
-                "holder": holder,
-                "note": note,
-                "addresses": addresses,
-            },
-        )
+        request = {
+            "verb": "grant",
+            "services": dict(services),
+            "address": str(address),
+            "holder": holder,
+            "note": note,
+            "addresses": addresses,
+        }
+        kind = holder.partition(":")[0]
+        try:
+            answer = await self._ask(request)
+        except GateRefusal as refusal:
+            self.refused[kind, refusal.code] += 1
+            raise
+        except GateUnavailable:
+            self.refused[kind, "gate-unavailable"] += 1
+            raise
+        self.given.update((name, kind) for name in services)
         left, renewed = answer.get("left"), answer.get("renewed")
         if not isinstance(left, list) or not isinstance(renewed, bool):
             raise self._garbled("a grant without what it did")

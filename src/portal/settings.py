@@ -45,6 +45,7 @@ class Settings:
 
     `url`, `url_ipv4` and `url_ipv6` are origins without a path and without a trailing slash; links are
     built on `url`. `trusted_proxies` are the peers whose `client_ip_header` is believed, empty: none.
+    Who comes from `metrics_networks` sees the metrics without a token.
     `trusted_networks` are never closed, so nothing needs opening for them. A session that is
     not used for `session_idle_s` ends, and each after `session_lifetime_s`; `ban_after` failures within 15 minutes ban an
     address for `ban_duration_s`.
@@ -59,6 +60,7 @@ class Settings:
     tls: Tls = "auto"
     trusted_proxies: tuple[Network, ...] = ()
     client_ip_header: str = "X-Forwarded-For"
+    metrics_networks: tuple[Network, ...] = ()
     registration: Literal["closed", "approval"] = "closed"
     session_idle_s: int = 12 * 3600
     session_lifetime_s: int = 30 * 86400
