@@ -60,13 +60,21 @@ class Actor:
         if not self.may(scope):
             raise NotAllowed(f"{self.holder} may not: it needs the scope {scope}")
 
+    @property
+    def limited(self) -> bool:
+        """Whether a token, and limited to services."""
+        return self.token is not None and self.token.services is not None
+
     def need_house(self, scope: Scope) -> None:
         """The same for what is no single service's: a token needs the scope without a limit of services."""
         self.need(scope)
-        if self.token is not None and self.token.services is not None:
-            raise NotAllowed(
-                f"{self.holder} may not: it is limited to services, and this is the whole house's"
-            )
+        if self.limited:
+            raise NotAllowed(f"{self.holder} may not: it is limited to services, and this is the house's")
+
+    def need_whole(self) -> None:
+        """Raise NotAllowed for a token that may not close everything; a member's everything is their own."""
+        if self.token is not None:
+            self.need_admin()
 
     def need_admin(self) -> None:
         """Raise NotAllowed for everybody else."""

@@ -1,24 +1,32 @@
-"""Grants that people and the command line make, see and end: one implementation for pages, API and CLI."""
+"""Grants that people, tokens and the command line make, see and end: one implementation for pages, API and CLI."""
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 
-from access.actor import Actor
+from access.actor import Actor, NotAllowed
 from access.address import Address
+from access.duration import format_duration
 from access.finish import finish
-from access.gate import Gate, Grant
+from access.gate import Gate, Grant, Granted
 from access.history import History
 from access.inputs import BadInput, check_duration, check_label, check_services
+from access.moment import Clock
 from access.services import Service
 from access.state import State
+from access.throttle import Throttle
 from access.underway import Underway
 
 MOST_ADDRESSES = 20
-"""Of one family that a member can have open at once; the oldest leave."""
+"""Of one family that a member, or a token with grant:self, can have open at once; the oldest leave."""
+MOST_OF_TOKEN = 1_000
+"""The same for a token with grant:any."""
 
 
 class Grants:
-    """An admin's hand reaches all grants, a member's only their own.
+    """An admin's hand reaches all grants, a member's only their own; a token's nothing beyond its services.
 
+    Within them a token sees all with read, closes whoever's with admin, and with grant:self or grant:any its own.
     Everything raises GateUnavailable; what changes something also GateRefusal, BadInput and NotAllowed, and
     then changed nothing.
     """
@@ -30,12 +38,17 @@ class Grants:
         gate: Gate,
         history: History,
         underway: Underway,
+        *,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
     ) -> None:
         self._state = state
         self._services = services
         self._gate = gate
         self._history = history
         self._underway = underway
+        self._clock = clock
+        self._told = Throttle(20, 900, 900, clock=monotonic)
 
     async def open(
         self,
@@ -45,21 +58,25 @@ class Grants:
         *,
         duration_s: int | None = None,
         note: str = "",
-    ) -> list[Grant]:
-        """Open `services` for an address, all or none; None: for each service's default.
+        addresses: int | None = None,
+    ) -> Granted:
+        """Open `services` for an address, all or none; None: for each service's default, or the token's own time.
 
-        Goes on to its end when the caller is cancelled.
+        A token's grant never outlives the token. `addresses`: how many of this family the holder may have open
+        then; the oldest leave. Goes on to its end when the caller is cancelled.
         """
 
-        async def work() -> list[Grant]:
+        async def work() -> Granted:
             with self._underway.opening(by.holder):
                 names = check_services(services, self._opens(by))
-                chosen_s = check_duration(duration_s, names, self._services)
-                durations = {name: chosen_s or self._services[name].default_duration_s for name in names}
+                durations = self._durations(by, names, duration_s)
+                _check_where(by, address)
                 clean = check_label(note, "note") if note else ""
-                grants = await self._grant(by, durations, address, clean)
-            self._record("granted", by, address=address, services=names, note=clean)
-            return grants
+                granted = await self._grant(by, durations, address, clean, addresses)
+            # A token that asks without end is not to push all else out of the history.
+            if by.token is None or not granted.renewed or self._told.count(by.holder):
+                self._record("granted", by, address=address, services=names, note=clean)
+            return granted
 
         return await finish(work())
 
@@ -73,14 +90,26 @@ class Grants:
         everything: bool = False,
     ) -> int:
         """Close what matches all that is given, or everything; for a member their own. Says how many."""
+        if by.token is not None and not by.may("admin"):
+            by.need("grant:self")
         if service is not None:
-            check_services([service], self._services, "service")
+            check_services([service], by.reaches(self._services), "service")
         if not (everything or service or address or holder):
             raise BadInput("address", "is missing; say what to close")
-        whose = holder if by.admin else by.holder
-        revoked = await self._gate.revoke(
-            service=service, address=address, holder=whose, everything=everything and whose is None
-        )
+        if everything:
+            by.need_whole()
+        by.need_still(self._state)
+        whose = holder if by.may("admin") else by.holder
+        if by.limited and service is None and whose != by.holder:
+            within = [
+                self._gate.revoke(service=name, address=address, holder=whose)
+                for name in by.reaches(self._services)
+            ]
+            revoked = sum(await asyncio.gather(*within))
+        else:
+            revoked = await self._gate.revoke(
+                service=service, address=address, holder=whose, everything=everything and whose is None
+            )
         if revoked:
             self._record(
                 "revoked",
@@ -96,8 +125,8 @@ class Grants:
         self, by: Actor, service: str, address: Address, *, duration_s: int | None = None
     ) -> Grant:
         """Start a grant's time again, for its holder: `duration_s`, or the service's default. Never shortens."""
-        by.need_admin()
-        check_services([service], self._services, "service")
+        by.need("admin")
+        check_services([service], by.reaches(self._services), "service")
         chosen_s = check_duration(duration_s, (service,), self._services)
         seconds = chosen_s or self._services[service].default_duration_s
 
@@ -126,6 +155,7 @@ class Grants:
         async def work() -> list[Grant]:
             with self._underway.opening(by.holder):
                 opens = self._opens(by)
+                _check_where(by, new)
                 held = await self._gate.grants(address=old, holder=by.holder)
                 left_s = {
                     grant.service: min(
@@ -137,32 +167,56 @@ class Grants:
                 if not left_s or old == new:
                     raise BadInput("address", "has nothing open that could be moved; open it anew")
                 note = next((grant.note for grant in held if grant.note), "")
-                grants = await self._grant(by, left_s, new, note)
+                granted = await self._grant(by, left_s, new, note)
                 await self._gate.revoke(address=old, holder=by.holder)
             self._record("moved", by, address=new, services=left_s, reason=f"from {old}")
-            return grants
+            return granted.grants
 
         return await finish(work())
 
     async def _grant(
-        self, by: Actor, durations: Mapping[str, int], address: Address, note: str
-    ) -> list[Grant]:
-        granted = await self._gate.grant(
-            durations,
-            address,
-            holder=by.holder,
-            note=note,
-            addresses=None if by.admin else MOST_ADDRESSES,
+        self,
+        by: Actor,
+        durations: Mapping[str, int],
+        address: Address,
+        note: str,
+        addresses: int | None = None,
+    ) -> Granted:
+        most = _most(by)
+        if addresses is not None:
+            most = addresses if most is None else min(most, addresses)
+        label = "" if by.token is None else by.token.label
+        return await self._gate.grant(
+            durations, address, holder=by.holder, note=note or label, addresses=most
         )
-        return granted.grants
 
     def _opens(self, by: Actor) -> Mapping[str, Service]:
         """What the actor may open at this moment."""
-        if by.person is None:
-            return self._services
         by.need_still(self._state)
+        if by.person is None:
+            return by.reaches(self._services)
         person = self._state.people[by.person.name]
         return {service.name: service for service in person.opens(self._services)}
+
+    def _durations(self, by: Actor, names: tuple[str, ...], duration_s: int | None) -> dict[str, int]:
+        """For how many seconds each service opens now. Raises BadInput for more than may be asked for."""
+        services, token = self._services, by.token
+        chosen_s = check_duration(duration_s, names, services)
+        if token is None:
+            return {name: chosen_s or services[name].default_duration_s for name in names}
+        own_s = token.duration_s
+        if chosen_s is not None and own_s is not None and chosen_s > own_s:
+            raise BadInput("for", "is above the token's own; write at most %(most)s", most=format_duration(own_s))
+        left_s = token.left_s(self._clock())
+        if left_s < 1:
+            raise NotAllowed(f"{by.holder} has expired meanwhile")
+        wanted_s = chosen_s or own_s
+        return {
+            name: int(
+                min(wanted_s or services[name].default_duration_s, services[name].max_duration_s, left_s)
+            )
+            for name in names
+        }
 
     def _record(
         self,
@@ -195,6 +249,26 @@ class Grants:
         holder: str | None = None,
     ) -> list[Grant]:
         """What is open and matches all that is given; for a member their own, whatever `holder` says."""
-        return await self._gate.grants(
-            service=service, address=address, holder=holder if by.admin else by.holder
+        if by.token is not None and not by.may("read"):
+            by.need("grant:self")
+        found = await self._gate.grants(
+            service=service, address=address, holder=holder if by.may("read") else by.holder
         )
+        within = by.reaches(self._services)
+        return [grant for grant in found if grant.service in within] if by.limited else found
+
+
+def _check_where(by: Actor, address: Address) -> None:
+    """Raise NotAllowed where a token may not open for this address."""
+    if by.token is None or by.may("grant:any"):
+        return
+    by.need("grant:self")
+    if by.address != str(address):
+        raise NotAllowed(f"{by.holder} may open for the address that it comes from alone")
+
+
+def _most(by: Actor) -> int | None:
+    """How many addresses of a family the actor may have open."""
+    if by.admin:
+        return None
+    return MOST_OF_TOKEN if by.may("grant:any") else MOST_ADDRESSES

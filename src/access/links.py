@@ -45,6 +45,8 @@ class UsedUp(Exception):
 class Links:
     """An admin's hand reaches all links, a member's only their own: others are UnknownLink to them.
 
+    A token with the scope links reaches the house's, those that nobody owns, all of whose services are within its limit.
+
     All methods that change something raise NotSaved, and then nothing was changed.
     """
 
@@ -70,7 +72,9 @@ class Links:
         self._underway = underway
 
     def list(self, by: Actor) -> list[Link]:
-        """All that the actor may see, the oldest first."""
+        """All that the actor may see, the oldest first. NotAllowed for a token that has not the scope."""
+        if by.token is not None:
+            by.need("links")
         mine = [link for link in self._state.links.values() if _may(by, link)]
         return sorted(mine, key=lambda link: (link.created_at, link.id))
 
@@ -109,7 +113,7 @@ class Links:
     def may_add(self, by: Actor) -> Mapping[str, Service]:
         """The services that the actor may make links for; none where they may make no links."""
         if by.person is None:
-            return self._services
+            return by.reaches(self._services) if by.may("links") else {}
         person = self._state.people.get(by.person.name)
         rights = () if person is None else person.links_open(self._services)
         return {service.name: service for service in rights}
@@ -131,7 +135,7 @@ class Links:
 
         Values may come as they were typed: BadInput names the field as the API calls it. `duration_s` None:
         each service's default. `expires_s`: the link's own life from now. Raises Busy; NotAllowed for a
-        member who may make none.
+        member or a token who may make none.
         """
         allowed = self.may_add(by)
         if not allowed:
@@ -225,6 +229,10 @@ class Links:
 
 
 def _may(by: Actor, link: Link) -> bool:
+    if by.token is not None and not by.admin:
+        limit = by.token.services
+        within = limit is None or set(link.services) <= set(limit)
+        return by.may("links") and link.owner is None and within
     return by.admin or (by.name is not None and link.owner == by.name)
 
 

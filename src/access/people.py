@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from access.actor import Actor, NotAllowed
+from access.actor import Actor
 from access.address import Address
 from access.enrolment import anew, new_era
 from access.finish import finish
@@ -38,7 +38,7 @@ _R = TypeVar("_R")
 class People:
     """Who may sign in, and what they may open.
 
-    Changes are an admin's to make: NotAllowed for others. They raise BadInput, UnknownPerson and NotSaved,
+    Changes are an admin's to make, never a token's: NotAllowed for others. They raise BadInput, UnknownPerson and NotSaved,
     and then nothing was changed; GateUnavailable when the change was made but what was taken away may
     still be open.
     """
@@ -91,7 +91,7 @@ class People:
         password: object = None,
     ) -> Person:
         """Add a person, who cannot sign in before they have a password: one is given here, or by invitation."""
-        by.need_admin()
+        by.need_hand()
         clean = check_name(name)
         person = Person(
             name=clean,
@@ -126,7 +126,7 @@ class People:
         may_link: bool | None = None,
     ) -> Person:
         """Change what is given. Another role ends their sessions; what they and their links lose is closed."""
-        by.need_admin()
+        by.need_hand()
         clean, era = None if services is None else self._check_services(services), new_era()
 
         def edit(tables: Tables) -> tuple[Person, Person]:
@@ -153,7 +153,7 @@ class People:
 
     async def remove(self, by: Actor, name: str) -> Person:
         """Forget a person, their links and sessions, and close what they and their links opened."""
-        by.need_admin()
+        by.need_hand()
 
         def edit(tables: Tables) -> tuple[Person, list[str]]:
             person = self._known(tables, name)
@@ -218,7 +218,7 @@ class People:
         self, by: Actor, name: str, *, services: Sequence[str], may_link: bool = False
     ) -> Person:
         """Let somebody who asks sign in, as a member who may open `services`."""
-        by.need_admin()
+        by.need_hand()
         clean, era = self._check_services(services), new_era()
 
         def approved(person: Person) -> Person:
@@ -228,7 +228,7 @@ class People:
 
     async def refuse(self, by: Actor, name: str) -> Person:
         """Forget somebody who asks."""
-        by.need_admin()
+        by.need_hand()
         return await self._settle(by, name, "person-refused", None)
 
     async def invite(self, by: Actor, name: str) -> str:
@@ -236,7 +236,7 @@ class People:
 
         Whoever opens it within a week sets password and TOTP; until then the old ones are good.
         """
-        by.need_admin()
+        by.need_hand()
         token = secrets.token_urlsafe(_INVITATION_BYTES)
         invitation = Invitation(hashlib.sha256(token.encode()).hexdigest(), int(self._clock()) + INVITATION_S)
 
@@ -252,8 +252,8 @@ class People:
 
     async def sign_out_everywhere(self, by: Actor, name: str) -> Person:
         """End all sessions of a person: one's own, as an admin anybody's."""
-        if not (by.admin or by.name == name):
-            raise NotAllowed(f"{by.holder} is not {name}")
+        if by.name != name:
+            by.need_hand()
         era = new_era()
 
         def edit(tables: Tables) -> Person:

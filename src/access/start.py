@@ -117,7 +117,8 @@ def _build(
     )
     sign_in = SignIn(state, key, hashes, guard, sessions, history, clock)
     links = Links(state, key, services, gate, hashes, history, underway, clock=clock)
-    grants, bans = Grants(state, services, gate, history, underway), Bans(gate, guard, history)
+    grants = Grants(state, services, gate, history, underway, clock=clock, monotonic=monotonic)
+    bans = Bans(state, gate, guard, history)
     undo = Undo(
         state, links, services, gate, grants, bans, history, underway, clock=clock, monotonic=monotonic
     )

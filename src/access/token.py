@@ -1,6 +1,7 @@
 """A token: what a program, a router or another host shows to act here."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -49,9 +50,13 @@ class Token:
             return services
         return {name: services[name] for name in self.services if name in services}
 
+    def left_s(self, now: float) -> float:
+        """Seconds of its own life; infinite without an end."""
+        return math.inf if self.expires_at is None else self.expires_at - now
+
     def expired(self, now: float) -> bool:
         """Whether its time is over."""
-        return self.expires_at is not None and now >= self.expires_at
+        return self.left_s(now) <= 0
 
     def as_json(self, now: float) -> dict[str, Any]:
         """For interfaces, without digest. `services` null: all."""

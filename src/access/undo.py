@@ -12,7 +12,7 @@ from access.address import Address
 from access.bans import DEFAULT_S, Bans
 from access.finish import finish
 from access.gate import Banned, Gate, Grant
-from access.grants import MOST_ADDRESSES, Grants
+from access.grants import MOST_ADDRESSES, MOST_OF_TOKEN, Grants
 from access.history import History
 from access.links import Links
 from access.moment import Clock
@@ -226,6 +226,10 @@ class Undo:
             # Used up is no obstacle: this opening was paid for.
             services = self._links.opens(link) if link.state(self._clock()) in {"open", "used-up"} else ()
             most = link.addresses or float("inf")
+        elif kind == "token" and (token := self._state.tokens.get(name)) is not None:
+            opens = token.may("grant:self") and not token.expired(self._clock())
+            services = token.reaches(self._services).values() if opens else ()
+            most = MOST_OF_TOKEN if token.may("grant:any") else MOST_ADDRESSES
         return most if grant.service in {service.name for service in services} else None
 
     def _full(self, held: Iterable[Grant], grant: Grant, most: float) -> bool:
@@ -234,9 +238,10 @@ class Undo:
         return len(others) >= most
 
     def _longest_s(self, grant: Grant) -> float:
-        """The service's maximum may be another by now, and a link ends."""
-        link = self._state.links.get(grant.holder.removeprefix("link:"))
-        ends_s = float("inf") if link is None or link.expires_at is None else link.expires_at - self._clock()
+        """The service's maximum may be another by now, and links and tokens end."""
+        kind, _, name = grant.holder.partition(":")
+        found = self._state.links.get(name) if kind == "link" else self._state.tokens.get(name)
+        ends_s = float("inf") if found is None or found.expires_at is None else found.expires_at - self._clock()
         return min(self._services[grant.service].max_duration_s, ends_s)
 
     def _passed_s(self, step: Step) -> float:
