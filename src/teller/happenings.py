@@ -17,7 +17,7 @@ _REMOVED = {"link-removed": "link", "person-removed": "person", "token-removed":
 class Happening:
     """Something to tell, at a moment in seconds since 1970. Its texts are clean.
 
-    `holder`: of which grant; `label`: what people call it. `by`: who banned; `reason`: why, in the guard's word.
+    `holder`: of which grant; `label`: what people call it. `by`: who banned; `reason`: why, in the history's words.
     """
 
     kind: Event
@@ -32,9 +32,11 @@ class Happening:
 
 def happened(entry: Json, known: Known) -> Happening | None:
     """What an entry tells, if anything; what is known learns from it either way."""
+    event, at = str(entry.get("event")), moment(entry)
+    if event == "backup-failed":
+        return Happening("backup-failed", at, reason=_text(entry, "reason"))
     if entry.get("outcome") != "allowed":
         return None
-    event, at = str(entry.get("event")), moment(entry)
     if event in _REMOVED:
         name = entry.get("person") if event == "person-removed" else None
         known.forget(str(entry.get("holder") or f"{_REMOVED[event]}:{name}"))

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, get_args
 
-Event = Literal["first-use", "new-address", "ban", "repair"]
+Event = Literal["first-use", "new-address", "ban", "repair", "backup-failed"]
 EVENTS: tuple[Event, ...] = get_args(Event)
-"""What can be told: a link's first use, an address new to a holder, a ban, the table put back."""
+"""What can be told: a link's first use, an address new to a holder, a ban, the table put back, a backup that failed."""
 
 REPORT_URL = "https://api.abuseipdb.com/api/v2/report"
 

@@ -34,7 +34,7 @@ class Words:
         body = self._said(happening)
         if now - happening.at > _LATE_S:
             body = f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(happening.at))}: {body}"
-        return Message(self._title(), body, happening.kind in {"ban", "repair"}, now)
+        return Message(self._title(), body, happening.kind in {"ban", "repair", "backup-failed"}, now)
 
     def summary(self, beyond: Mapping[Event, int], now: int) -> Message:
         """The message of what was not told one by one."""
@@ -52,7 +52,7 @@ class Words:
     def _said(self, it: Happening) -> str:
         gettext = self.language.gettext
         kind, _, name = it.holder.partition(":")
-        values = {"name": it.label or name, "addresses": ", ".join(it.addresses), "services": ", ".join(it.services), "by": it.by}
+        values = {"name": it.label or name, "addresses": ", ".join(it.addresses), "services": ", ".join(it.services), "by": it.by, "reason": it.reason.rstrip(".")}
         if it.kind == "first-use":
             text = gettext("The link of %(name)s was opened for the first time, from %(addresses)s: %(services)s.")
         elif it.kind == "new-address" and kind == "link":
@@ -64,6 +64,8 @@ class Words:
             text = gettext("%(addresses)s failed too often at signing in, or guessed, and is banned for a while.")
         elif it.kind == "ban":
             text = gettext("%(addresses)s was banned by %(by)s.")
+        elif it.kind == "backup-failed":
+            text = gettext("A backup failed: %(reason)s.")
         else:
             text = gettext("Another program had taken the rules of SafeIP out of the kernel; they are back.")
         return text % values
@@ -75,5 +77,6 @@ class Words:
             "new-address": lambda: ngettext("%(num)d new address", "%(num)d new addresses", number),
             "ban": lambda: ngettext("%(num)d ban", "%(num)d bans", number),
             "repair": lambda: ngettext("%(num)d time rules put back", "%(num)d times rules put back", number),
+            "backup-failed": lambda: ngettext("%(num)d failed backup", "%(num)d failed backups", number),
         }[kind]()
         return text % {"num": number}

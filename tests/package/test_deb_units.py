@@ -21,7 +21,7 @@ def test_systemd_takes_the_units_and_finds_them_shut_in(throwaway: Throwaway) ->
             systemd-analyze --offline=true --no-pager security /usr/lib/systemd/system/$unit | tail -n 1
         done
         echo accounts:
-        getent passwd safeip safeip-portal"""
+        getent passwd safeip safeip-portal safeip-teller"""
     )
     verified, rest = said.partition("verify:\n")[2].split("security:\n")
     assert [line for line in verified.splitlines() if "safeip" in line or "nftables" in line] == []
@@ -31,7 +31,7 @@ def test_systemd_takes_the_units_and_finds_them_shut_in(throwaway: Throwaway) ->
     assert max(found.values()) <= MOST_EXPOSED, found
     for line in accounts.splitlines():
         assert line.split(":")[6] == "/usr/sbin/nologin"
-    assert len(accounts.splitlines()) == 2
+    assert len(accounts.splitlines()) == 3
 
 
 def test_every_setting_that_shuts_in_has_a_reason() -> None:

@@ -18,11 +18,11 @@ def test_systemd_has_nothing_against_the_units(tmp_path: Path, spoilt: bool) -> 
         text = unit.read_text("utf-8").replace("/usr/sbin/safeip", program)
         (tmp_path / unit.name).write_text(text + ("\n[Service]\nNoSuchKey=1\n" if spoilt else ""), "utf-8")
     names = sorted(str(path) for path in tmp_path.iterdir())
-    assert len(names) == 2
+    assert len(names) == 3
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *names], capture_output=True, text=True, check=False
     )
     if spoilt:
-        assert done.stderr.count("NoSuchKey") == 2
+        assert done.stderr.count("NoSuchKey") == 3
     else:
         assert (done.returncode, done.stderr) == (0, "")
