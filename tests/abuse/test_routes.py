@@ -1,12 +1,8 @@
 """Who may do what: every route times every method times everybody. A route without a row fails."""
 
-import asyncio
 import itertools
-import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
@@ -18,8 +14,6 @@ from aiohttp import web
 from portal_house import in_loop
 
 from access.actor import Actor
-from portal.app import control_app
-from portal.peer import ControlPeers
 
 # A number is the answer's status; `sign-in` a redirect to the sign-in page. Objects are mamie's, who is `member`;
 # `other` is another member. What stands after | is posted besides the form's token.
@@ -109,41 +103,6 @@ POST /admin/people/{name}/remove     403      403     403     303   | name=jean
 GET  /admin/tokens                   sign-in  403     403     200
 """
 
-# By root on the control socket. What stands after | is the query, or is sent as JSON.
-CONTROL = """
-                                              root
-GET    /api/v1/status                         200
-GET    /api/v1/grants                         200    | service=cloud
-POST   /api/v1/grants                         201    | {"service": "cloud", "address": "203.0.113.9"}
-DELETE /api/v1/grants                         200    | all=true
-GET    /api/v1/blocked                        200
-GET    /api/v1/banned                         200
-POST   /api/v1/bans                           201    | {"address": "203.0.113.9"}
-DELETE /api/v1/bans                           200    | address=203.0.113.9
-GET    /api/v1/links                          200
-POST   /api/v1/links                          201    | {"label": "Jean", "services": ["cloud"]}
-GET    /api/v1/links/{id}                     200
-DELETE /api/v1/links/{id}                     200
-POST   /api/v1/links/{id}/pause               200
-POST   /api/v1/links/{id}/resume              200
-POST   /api/v1/links/{id}/rotate              200
-GET    /api/v1/people                         200
-POST   /api/v1/people                         201    | {"name": "eve", "invite": true}
-GET    /api/v1/people/{name}                  200
-PATCH  /api/v1/people/{name}                  200    | {"services": ["game"]}
-DELETE /api/v1/people/{name}                  200
-POST   /api/v1/people/{name}/password         200    | {"password": "nine green herons wade"}
-POST   /api/v1/people/{name}/totp             200
-POST   /api/v1/people/{name}/totp/confirm     422    | {"seed": "00000000000000000000000000000000", "code": "000000"}
-DELETE /api/v1/people/{name}/totp             200
-POST   /api/v1/people/{name}/invitation       201
-POST   /api/v1/people/{name}/approve          200    | {"services": ["cloud"]}
-POST   /api/v1/people/{name}/refuse           200
-POST   /api/v1/people/{name}/sign-out         200
-GET    /api/v1/people/{name}/sessions         200
-GET    /api/v1/history                        200    | last=5
-"""
-
 OTHER_METHODS = ("PUT", "PATCH", "DELETE", "OPTIONS")
 EVERYBODY = {"nobody": None, "member": "mamie", "other": "yves", "admin": "ann"}
 NEW = "nine green herons wade"
@@ -178,9 +137,9 @@ def routes(app: web.Application) -> set[str]:
     }
 
 
-def applications(there: Town) -> tuple[web.Application, web.Application]:
-    site = there.house.site
-    return there.house.door.app, control_app(site, ControlPeers(None))
+def pages(found: Iterable[str]) -> set[str]:
+    """Those that are none of the API's, which has a table of its own (test_api_table.py)."""
+    return {route for route in found if " /api/" not in route}
 
 
 class Stage:
@@ -239,12 +198,11 @@ def test_every_route_has_a_row_and_every_row_a_route(tmp_path: Path) -> None:
 
 async def same_routes(directory: Path) -> None:
     async with town(directory) as there:
-        public, control = applications(there)
-        assert sorted(routes(public)) == sorted(map(str, rows(PUBLIC)))
-        assert sorted(routes(control)) == sorted(map(str, rows(CONTROL)))
+        public = pages(routes(there.house.door.app))
+        assert sorted(public) == sorted(map(str, rows(PUBLIC)))
         # The door is the only way to add a route, and it knows who may pass
         doors = {f"{route.method} {route.path}": route.who for route in there.routes}
-        assert set(doors) == routes(public)
+        assert set(pages(doors)) == public
         for row in rows(PUBLIC):
             nobody, member, _other, _admin = row.cells
             match doors.get(str(row)):
@@ -324,79 +282,3 @@ async def other_methods(directory: Path) -> None:
                 if (dict(there.access.state.people), dict(there.access.state.links), dict(there.gate)) != before:
                     wrong.append(f"{path}, {who}: something changed")
         assert not wrong, "\n".join(["", *wrong])
-
-
-def test_root_gets_the_answers_of_the_table_on_the_control_socket(tmp_path: Path) -> None:
-    in_loop(control)(tmp_path)
-
-
-async def control(directory: Path) -> None:
-    async with town(directory) as there:
-        stage, wrong = Stage(there), []
-        for row in rows(CONTROL):
-            _browser, path = await stage.set("nobody", row.path)
-            answer = await asked(there, row, path.removeprefix("/api/v1/"))
-            if str(answer.status) != row.cells[0]:
-                wrong.append(f"{row}: {answer.status}, not {row.cells[0]}: {answer.text[:200]}")
-        for row in rows(PUBLIC):
-            _browser, path = await stage.set("nobody", row.path)
-            from portal_house import ask
-
-            answer = await ask(there.house.control, row.method, path)
-            if answer.status != 404:
-                wrong.append(f"{row} on the control socket: {answer.status}")
-        assert not wrong, "\n".join(["", *wrong])
-
-
-async def asked(there: Town, row: Row, path: str):
-    if row.method in {"GET", "DELETE"}:
-        return await there.house.api(row.method, path + (f"?{row.more}" if row.more else ""))
-    return await there.house.api(row.method, path, json.loads(row.more or "{}"))
-
-
-def test_the_api_is_not_on_the_public_listener(tmp_path: Path) -> None:
-    in_loop(not_public)(tmp_path)
-
-
-async def not_public(directory: Path) -> None:
-    async with town(directory) as there:
-        stage, wrong = Stage(there), []
-        for path in dict.fromkeys(row.path for row in rows(CONTROL)):
-            for who in EVERYBODY:
-                browser, real = await stage.set(who, path)
-                methods = ("GET", "HEAD", "POST", *OTHER_METHODS)
-                statuses = {method: (await browser.get(real, method)).status for method in methods}
-                wrong += [f"{method} {real}, {who}: {status}" for method, status in statuses.items() if status != 404]
-        assert not wrong, "\n".join(["", *wrong])
-
-
-# Run as another user than root and the portal's
-_STRANGER = """
-import json, socket, sys
-statuses = []
-for method, path in json.load(sys.stdin):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(sys.argv[1])
-        sock.sendall(f"{method} {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n".encode())
-        statuses.append(int(sock.recv(64).split()[1]))
-print(json.dumps(statuses))
-"""
-
-
-def test_another_user_gets_nothing_on_the_control_socket() -> None:
-    with tempfile.TemporaryDirectory() as name:  # pytest's own directory is closed to others
-        Path(name).chmod(0o755)
-        in_loop(as_nobody)(Path(name))
-
-
-async def as_nobody(directory: Path) -> None:
-    async with town(directory) as there:
-        os.chmod(there.house.control, 0o666)  # noqa: PTH101 - as a careless admin might; nothing else runs here
-        asking = [(row.method, re.sub(r"{\w+}", "mamie", row.path)) for row in rows(CONTROL)]
-        child = await asyncio.create_subprocess_exec(
-            "/usr/bin/python3", "-I", "-c", _STRANGER, there.house.control,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, user=65534, cwd="/",
-        )  # fmt: skip
-        out, _ = await child.communicate(json.dumps(asking).encode())
-        assert json.loads(out) == [403] * len(asking)
-        assert len(asking) >= 30

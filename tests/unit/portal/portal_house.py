@@ -342,11 +342,11 @@ def _pages(*, secure: bool) -> Pages:
 
 @asynccontextmanager
 async def house(
-    directory: Path, *, more: Callable[[web.Application], None] = lambda _app: None, **settings: Any
+    directory: Path, *, more: Callable[[web.Application], None] = lambda _app: None, reader: int | None = None, **settings: Any
 ) -> AsyncIterator[House]:
     """A portal with plain HTTP on 127.0.0.1 and a control socket, until the block ends.
 
-    `more` may add routes to the public pages.
+    `more` may add routes to the public pages. `reader`: a uid that may read at the control socket.
     """
     state = directory / "state"
     state.mkdir(mode=0o700, exist_ok=True)
@@ -382,7 +382,7 @@ async def house(
     more(door.app)
     public = web.AppRunner(door.app)
     private = web.AppRunner(
-        control_app(site, ControlPeers(None)), access_log=None, logger=http_logger(), auto_decompress=False
+        control_app(site, ControlPeers(None, reader)), access_log=None, logger=http_logger(), auto_decompress=False
     )
     listener = socket.create_server((HERE, 0))
     control = str(directory / "control.sock")

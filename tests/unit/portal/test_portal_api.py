@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from portal_house import ask, ask_raw, house, in_loop
 
 from access.actor import Actor
 from access.moment import moment_text
+from portal.api import Api
 
 
 @in_loop
@@ -252,33 +254,46 @@ async def test_following_the_history(tmp_path: Path) -> None:
 
 ASK_AS = """
 import os, socket, sys
-os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
-s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
-s.sendall(b"GET /api/v1/links HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
-answer = b""
-while data := s.recv(65536): answer += data
-print(answer.decode())
+path, uid, asked = sys.argv[1:4]
+os.setgroups([]); os.setgid(int(uid)); os.setuid(int(uid))
+for line in asked.split(","):
+    s = socket.socket(socket.AF_UNIX); s.connect(path)
+    s.sendall(f"{line} HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n".encode())
+    print(s.recv(64).decode().split()[1])
 """
+READS = ["grants", "blocked", "status", "history?last=3", "history?follow=true"]
+REFUSED = ["links", "banned", "people", "tokens", "token", "openapi.json", "problems/busy", "people/x/sessions"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
 @in_loop
-async def test_another_user_is_refused(tmp_path: Path) -> None:
-    async with house(tmp_path) as h:
+async def test_who_is_at_the_other_end_counts(tmp_path: Path) -> None:
+    """Root may everything, the reader read what is marked for it and change nothing, others nothing."""
+    async with house(tmp_path, reader=12345) as h:
         # Even where the socket's own mode would let them in
         directory = Path("/tmp") / f"safeip-peer-{os.getpid()}"
         directory.mkdir(mode=0o755)
         door = directory / "control.sock"
+
+        async def statuses(uid: int, asked: list[str]) -> set[str]:
+            command = [sys.executable, "-I", "-c", ASK_AS, str(door), str(uid), ",".join(asked)]
+            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+            assert len(done.stdout.split()) == len(asked)
+            return set(done.stdout.split())
+
+        reading = [f"{method} /api/v1/{path}" for path in READS for method in ("GET", "HEAD")]
+        other = [f"GET /api/v1/{path}" for path in REFUSED]
+        operations = [one for one in Api(h.site).operations if one.method != "GET"]
+        other += [f"{one.method} /api/v1{re.sub('{[a-z]+}', 'x', one.path)}" for one in operations]
         try:
             door.hardlink_to(h.control)
             door.chmod(0o666)
-            for uid, status in ((65534, "403"), (12345, "403"), (0, "200")):
-                command = [sys.executable, "-I", "-c", ASK_AS, str(door), str(uid)]
-                done = await asyncio.to_thread(
-                    subprocess.run, command, capture_output=True, text=True, check=True
-                )
-                assert done.stdout.split()[1] == status, done.stdout
-                assert ("not-allowed" in done.stdout) == (status == "403")
+            h.site.access.history.record("something")
+            assert await statuses(0, reading) == {"200"}
+            assert "403" not in await statuses(0, other)
+            assert await statuses(12345, reading) == {"200"}
+            assert await statuses(12345, other) == {"403"}
+            assert await statuses(65534, reading + other) == {"403"}
         finally:
             door.unlink(missing_ok=True)
             directory.rmdir()
