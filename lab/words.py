@@ -47,6 +47,19 @@ def messages() -> dict[Message, str]:
                 found.setdefault(tuple(part for part in parts if part), f"templates/{file.name}")
     for text, place in field_errors():
         found.setdefault((text,), place)
+    return found | teller_messages()
+
+
+def teller_messages() -> dict[Message, str]:
+    """What the teller's messages say: gettext("…") and ngettext("…", "…", number)."""
+    file = ROOT / "src" / "teller" / "words.py"
+    found: dict[Message, str] = {}
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"gettext", "ngettext"}:
+            said = tuple(str(part.value) for part in node.args if isinstance(part, ast.Constant))
+            if not said:
+                raise TypeError(f"{file}:{node.lineno}: cannot be translated")
+            found[said] = str(file.relative_to(ROOT))
     return found
 
 

@@ -93,14 +93,20 @@ def _begin_anew(path: str) -> NoReturn:
 
 
 def _try(config: Config) -> int:
-    postman = Postman(config.teller.notifications.urls_file, _log)
+    if config.teller.notifications.urls_file is None:
+        _log("notifications.urls_file is not configured")
+        return 1
+    said: list[str] = []
+    postman = Postman(config.teller.notifications.urls_file, said.append)
     urls = postman.urls()
     if not urls:
-        if config.teller.notifications.urls_file is None:
-            _log("notifications.urls_file is not configured")
+        _log(said[-1])
         return 1
     message = _words(config).trial(int(time.time()))
     taken = postman.send(urls, [(message, [mark(url) for url in urls])], lambda: False)
+    if postman.missing:
+        _log(said[-1])
+        return 1
     for number, url in enumerate(urls, 1):
         said = "sent" if (0, mark(url)) in taken else "not one that apprise knows" if mark(url) in postman.wrong else "not sent"
         print(f"notification URL {number} ({clean(url.partition(':')[0][:20])}): {said}")

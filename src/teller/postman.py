@@ -18,6 +18,8 @@ class Postman:
         self._said = ""
         self.wrong: set[str] = set()
         """The marks of the URLs that apprise did not know the last time."""
+        self.missing = False
+        """Whether there was no apprise the last time."""
 
     def urls(self) -> list[str]:
         """What the file holds now; nothing where it is no good."""
@@ -37,7 +39,8 @@ class Postman:
             "messages": [{"title": message.title, "body": message.body, "warning": message.warning, "to": to} for message, to in tried],
         }
         said = child.run("teller.apprise_child", job, _KILLED_S, stopped)
-        if any("missing" in answer for answer in said):
+        self.missing = any("missing" in answer for answer in said)
+        if self.missing:
             self._say("messages wait: apprise is not there (apt install apprise)")
             return set()
         taken = {(answer["message"], answer["to"]) for answer in said if answer.get("sent") is True}

@@ -109,7 +109,8 @@ class Teller:
             self._dirty = True
         self._send(now)
         # outside of these five minutes: it is time, or the clock was set back
-        if self._settings.abuseipdb.key_file is not None and not self._look_at - _LOOK_S <= now < self._look_at:
+        ready = self._settings.abuseipdb.key_file is not None and self._state.cursor.begun and not self._again_at
+        if ready and not self._look_at - _LOOK_S <= now < self._look_at:
             self._look_at = now + _LOOK_S
             with suppress(Silent):  # the follower has said so
                 self._report(now)
