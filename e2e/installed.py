@@ -34,6 +34,7 @@ def _install(layer: Path) -> None:
     shutil.copytree(ROOT / "packaging/systemd", units, ignore=shutil.ignore_patterns("*.d"))
     for kind in ("sysusers.d", "tmpfiles.d"):
         shutil.copytree(ROOT / "packaging" / kind, layer / "etc" / kind)
+    shutil.copytree(ROOT / "packaging/fail2ban", layer / "etc/fail2ban")
     (layer / "etc/systemd/system").mkdir(parents=True)
     (layer / "etc/systemd/system/default.target").symlink_to("/lib/systemd/system/basic.target")
     (layer / "usr/sbin").mkdir()
