@@ -21,7 +21,8 @@ KINDS = {
     "DURATION": "duration", "ADDRESS": "", "EVENT": "", "LABEL": "", "N": "", "PIN": "", "TEXT": "", "URL": "",
 }  # fmt: skip
 # and where the verb makes a difference
-ELSEWHERE = {("revoke", "ADDRESS"): "granted", ("unban", "ADDRESS"): "banned", ("person add", "NAME"): ""}
+ELSEWHERE = {("revoke", "ADDRESS"): "granted", ("unban", "ADDRESS"): "banned", ("person add", "NAME"): "", ("token show", "ID"): "token",
+             ("token remove", "ID"): "token"}  # fmt: skip
 NOTHING = "-"  # in bash's lists, which have no empty words
 
 
@@ -142,7 +143,7 @@ def _zsh_place(verb: Verb, action: argparse.Action) -> str:
 
 def _zsh_value(verb: Verb, action: argparse.Action) -> str:
     if action.choices:
-        return f"({' '.join(action.choices)})"
+        return f"({' '.join(map(_escaped, action.choices))})"
     return {"": "", "file": "_files", "directory": "_files -/"}.get(found := kind(verb.path, action), f"_safeip_{found}")
 
 

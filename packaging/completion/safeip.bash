@@ -57,6 +57,7 @@ _safeip_values()
         duration) _safeip_offer 15m 2h 12h 7d ;;
         service) mapfile -t found < <(_safeip_services) ;;
         link) mapfile -t found < <(_safeip_asked id link list) ;;
+        token) mapfile -t found < <(_safeip_asked id token list) ;;
         person) mapfile -t found < <(_safeip_asked name person list) ;;
         holder) mapfile -t found < <(_safeip_asked holder grants) ;;
         granted) mapfile -t found < <(_safeip_asked address grants) ;;

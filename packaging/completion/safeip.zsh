@@ -24,6 +24,7 @@ _safeip_asked() {
 _safeip_free() { [[ $PREFIX != -* ]] && _message $1 }
 
 _safeip_link() { _safeip_asked id link list }
+_safeip_token() { _safeip_asked id token list }
 _safeip_person() { _safeip_asked name person list }
 _safeip_holder() { _safeip_asked holder grants }
 _safeip_granted() { _safeip_asked address grants }

@@ -4,6 +4,7 @@ import argparse
 
 from safeip.arguments_links import add_links
 from safeip.arguments_people import add_people, person_usage
+from safeip.arguments_tokens import add_tokens
 from safeip.config import DEFAULT_CONFIG
 from safeip.grammar import Parser, Verbs, add, add_for, add_listing, count, formatter, holder
 
@@ -11,7 +12,7 @@ _ADDRESS = "an IPv4 address, or an IPv6 address, which stands for its /64"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options, with `verb` and for links and people `action`. Wrong usage exits 2 and says why."""
+    """The options, with `verb` and for links, people and tokens `action`. Wrong usage exits 2 and says why."""
     parser = grammar()
     options = parser.parse_args(arguments)
     if wrong := _usage(options):
@@ -38,6 +39,7 @@ def grammar() -> argparse.ArgumentParser:
     _add_grants(verbs)
     add_links(verbs)
     add_people(verbs)
+    add_tokens(verbs)
     _add_bans(verbs)
     _add_history(verbs)
     _add_tell(verbs)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from safeip import client_history, client_links, client_people, output
+from safeip import client_history, client_links, client_people, client_tokens, output
 from safeip.config import read_control_socket
 from safeip.control import Control, ControlError
 
@@ -125,4 +125,5 @@ _VERBS: Mapping[str, Callable[[Control, Options], None]] = {
 _ACTIONS: Mapping[str, Mapping[str, Callable[[Control, Options], None]]] = {
     "link": client_links.ACTIONS,
     "person": client_people.ACTIONS,
+    "token": client_tokens.ACTIONS,
 }

@@ -82,6 +82,13 @@ def link_id(text: str) -> str:
     return text
 
 
+def token_id(text: str) -> str:
+    """What may be a token's id, and is safe in a path."""
+    if not (text.isascii() and text.isalnum()):
+        raise argparse.ArgumentTypeError("that is not a token's id; 'safeip token list' shows them")  # it may be the token's text
+    return text
+
+
 def person_name(text: str) -> str:
     """A person's name as it is compared, safe in a path."""
     try:
