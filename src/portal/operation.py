@@ -18,6 +18,8 @@ Method = Literal["GET", "PUT", "POST", "PATCH", "DELETE"]
 Needs = Literal["nobody", "token", "hand"] | Scope
 """A scope; or `nobody`: anyone may, `token`: any token, `hand`: only the command line, which may everything."""
 
+BODY_MOST = 16 * 1024
+"""Bytes of a body, which each application has as its own limit too."""
 _BODY_WITHIN_S = 10.0
 _NOTHING = Fields()
 
@@ -104,6 +106,8 @@ class Operation:
         return web.json_response(reply.value, status=reply.status)
 
     async def _read_body(self, request: web.Request, body: Fields) -> dict[str, Any]:
+        if (request.content_length or 0) > BODY_MOST:  # not one byte of it is waited for
+            raise ApiProblem("too-large")
         try:
             async with asyncio.timeout(_BODY_WITHIN_S):
                 data = await request.read()

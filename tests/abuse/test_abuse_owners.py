@@ -157,19 +157,3 @@ async def test_a_member_reaches_nothing_of_the_admins(tmp_path: Path) -> None:
 
 def admin_routes(there: Town) -> list[tuple[str, str]]:
     return [(route.method, route.path) for route in there.routes if route.who == "admin"]
-
-
-@in_loop
-async def test_no_bearer_is_taken_on_the_public_listener(tmp_path: Path) -> None:
-    """There are no API tokens yet: the API answers on the control socket alone, whatever somebody holds up."""
-    async with town(tmp_path) as there:
-        browser, ann = there.browser(), await there.at("ann")
-        for path in ("status", "grants", "links", "people", "people/ann", "history", "bans"):
-            for asking, value in ((browser, "Bearer x"), (ann, f"Bearer {ann.session}"), (ann, "Basic YW5uOng=")):
-                for method in ("GET", "POST", "DELETE", "PATCH"):
-                    answer = await asking.get(f"/api/v1/{path}", method, Authorization=value)
-                    assert answer.status == 404, (path, method)
-        # Nor is it a way around the session
-        for value in ("Bearer x", "Basic YW5uOng="):
-            assert (await browser.get("/me", Authorization=value)).status == 303
-            assert (await browser.get("/admin/people", Authorization=value)).status == 303
