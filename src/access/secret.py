@@ -48,6 +48,11 @@ class Key:
             secret = secrets.token_bytes(_BYTES)
             files.replace(path, base64.b64encode(secret) + b"\n")
             return cls(secret)
+        return cls.parse(path, text)
+
+    @classmethod
+    def parse(cls, path: str, text: bytes) -> "Key":
+        """Of what the file holds; `path` names it in messages. Raises StateError."""
         try:
             secret = base64.b64decode(text.strip(), validate=True)
         except binascii.Error:

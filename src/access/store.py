@@ -114,8 +114,11 @@ def _write(path: str, tables: Tables) -> None:
 
 def _read(path: str, kind: type[_T]) -> _T:
     data = files.read(path)
-    if data is None:
-        return kind()
+    return kind() if data is None else parse(path, data, kind)
+
+
+def parse(path: str, data: bytes, kind: type[_T]) -> _T:
+    """The tables of a file that holds `data`; `path` names it in messages. Raises StateError."""
     top = parse_document(path, data)
     version = top.number("version", 1, MOST)
     if version != VERSION:

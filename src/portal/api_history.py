@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -27,6 +27,13 @@ _ASKED = Fields(
         Field("follow", Yes(), "Go on with what happens, a line of JSON each.", local=True),
     )
 )
+_HOW = answers.an_object("How it went.", how={"enum": ["made", "failed"]})
+_BACKUP = Fields(
+    (
+        Field("how", Text(choice=("made", "failed")), "How it went.", needed=True),
+        Field("reason", Text(200), "Why it failed."),
+    )
+)
 
 
 class HistoryApi:
@@ -40,6 +47,7 @@ class HistoryApi:
                 "GET", "/history", "admin", "What happened, the oldest first.",
                 self._read, answers.many(answers.ENTRY), query=_ASKED, house=True, reader=True,
             ),
+            Operation("POST", "/backups", "hand", "Tell the history how a backup went.", self._backed_up, _HOW, body=_BACKUP, status=201),
         )  # fmt: skip
 
     async def _read(self, call: Call) -> list[dict[str, Any]] | web.StreamResponse:
@@ -63,6 +71,12 @@ class HistoryApi:
                 self._following.discard(task)
                 task.cancel()
         return response
+
+    async def _backed_up(self, call: Call) -> dict[str, Any]:
+        how = call.body["how"]
+        outcome: Literal["allowed", "refused"] = "allowed" if how == "made" else "refused"
+        self._history.record(f"backup-{how}", by=call.by.holder, outcome=outcome, reason=call.body.get("reason"))
+        return {"how": how}
 
     async def _follow(
         self, request: web.Request, response: web.StreamResponse, last: int, wanted: Wanted, entries: Follower

@@ -43,6 +43,7 @@ def grammar() -> argparse.ArgumentParser:
     _add_bans(verbs)
     _add_history(verbs)
     _add_tell(verbs)
+    _add_keep(verbs)
     add(verbs, "down", "take SafeIP's table away, until the daemon starts again: every protected port is as open as without SafeIP")
     return parser
 
@@ -83,6 +84,13 @@ def _add_bans(verbs: Verbs) -> None:
     unban = add(verbs, "unban", "end a ban")
     unban.add_argument("address", metavar="ADDRESS", help="an address that 'safeip bans' shows")
     add_listing(verbs, "bans", "show who is banned, until when")
+
+
+def _add_keep(verbs: Verbs) -> None:
+    backup = add(verbs, "backup", "write configuration, people, links, tokens and their key to a file, which is a secret")
+    backup.add_argument("file", metavar="FILE", help="where to; - is standard output")
+    restore = add(verbs, "restore", "bring back what a backup holds, while the daemon is stopped; what was there is kept beside it")
+    restore.add_argument("file", metavar="FILE", help="where from; - is standard input")
 
 
 def _add_history(verbs: Verbs) -> None:

@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
                 code = _check(options.config)
             case "down":
                 code = _down(options.config)
+            case "backup" | "restore":
+                code = _keep(options)
             case _:
                 code = _ask(options)
         sys.stdout.flush()
@@ -67,6 +69,21 @@ def _down(path: str) -> int:
     from safeip.config import read_config  # noqa: PLC0415 (the same)
 
     return daemon.down(read_config(path))
+
+
+def _keep(options: argparse.Namespace) -> int:
+    from safeip import backup  # noqa: PLC0415 (brings all of access)
+
+    try:
+        if options.verb == "backup":
+            backup.backup(options.config, options.file)
+        else:
+            for sentence in backup.restore(options.config, options.file):
+                print(sentence)
+    except backup.BackupError as error:
+        complain(str(error))
+        return 1
+    return 0
 
 
 def _ask(options: argparse.Namespace) -> int:

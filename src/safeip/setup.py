@@ -91,7 +91,7 @@ def _everything(options: argparse.Namespace) -> tuple[Config, _Made]:
     config = parse_config(text, options.config)
     if found := refusals(config):
         raise _RefusedError(found)
-    with draft(options.config, text) as written, admins(config) as people:
+    with draft(options.config, text.encode()) as written, admins(config) as people:
         made = _admin(people, config)
         if any(service.existing == "keep" for service in config.policy.services.values()):
             rules.know_connections(config.policy)

@@ -90,26 +90,26 @@ class Draft:
         """Put it in its place; where it replaces one, the copy of that one. Raises FileExistsError, OSError."""
         copy = None
         if replace and self._path.exists():
-            copy = _free(self._path)
+            copy = free(self._path)
             os.link(self._path, copy)
         if replace:
             self._new.rename(self._path)
         else:
             os.link(self._new, self._path)  # which, unlike a rename, replaces nothing
-        _sync(self._path.parent)
+        sync(self._path.parent)
         return copy
 
 
 @contextlib.contextmanager
-def draft(path: str, text: str) -> Iterator[Draft]:
-    """Write `text` beside `path`, mode 0644; gone at the end of the block unless it was put in its place. Raises OSError."""
+def draft(path: str, data: bytes) -> Iterator[Draft]:
+    """Write `data` beside `path`, mode 0644; gone at the end of the block unless it was put in its place. Raises OSError."""
     place = Path(path).absolute()
     made = list(_make(place.parent))
     new = place.with_name(f"{place.name}.new")
     try:
         new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+            file.write(data)
             os.fchmod(file.fileno(), 0o644)
             file.flush()
             os.fsync(file.fileno())
@@ -128,7 +128,7 @@ def _make(directory: Path) -> Iterable[Path]:
     return reversed(missing)
 
 
-def _free(path: Path) -> Path:
+def free(path: Path) -> Path:
     """A name for a copy of today."""
     day = f"{path}.{datetime.now().astimezone():%Y-%m-%d}"
     number = 1
@@ -137,7 +137,8 @@ def _free(path: Path) -> Path:
     return copy
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """Have the disk know the names in a directory."""
     number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)

@@ -172,7 +172,7 @@ def test_every_key_has_a_word_and_no_line_is_long() -> None:
 
 def test_a_draft_that_is_left_is_gone_with_the_directories_made_for_it(tmp_path: Path) -> None:
     path = tmp_path / "etc" / "safeip" / "safeip.toml"
-    with pytest.raises(KeyboardInterrupt), draft(str(path), "text"):
+    with pytest.raises(KeyboardInterrupt), draft(str(path), b"text"):
         assert path.with_name("safeip.toml.new").read_text("utf-8") == "text"
         assert not path.exists()
         raise KeyboardInterrupt
@@ -181,7 +181,7 @@ def test_a_draft_that_is_left_is_gone_with_the_directories_made_for_it(tmp_path:
 
 def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "safeip.toml"
-    with pytest.raises(FileExistsError), draft(str(path), "mine") as written:
+    with pytest.raises(FileExistsError), draft(str(path), b"mine") as written:
         path.write_text("theirs", "utf-8")
         written.put(replace=False)
     assert {one.name: one.read_text("utf-8") for one in tmp_path.iterdir()} == {"safeip.toml": "theirs"}
@@ -201,7 +201,7 @@ def test_what_is_replaced_is_kept_and_there_is_never_none(tmp_path: Path) -> Non
     looking = threading.Thread(target=look)
     looking.start()
     for number in range(1, 20):
-        with draft(str(path), str(number)) as written:
+        with draft(str(path), b"%d" % number) as written:
             copy = written.put(replace=True)
         assert copy
         assert copy.read_text("utf-8") == str(number - 1)
