@@ -18,6 +18,7 @@ from portal import (
     me_password,
     me_sessions,
     me_totp,
+    metrics,
     sign_in,
     stay,
 )
@@ -26,19 +27,19 @@ from portal.api_problem import problem_json
 from portal.door import Door, add_route, allow_origin
 from portal.headers import NO_STORE, POLICY, security_headers
 from portal.health import Health
+from portal.operation import BODY_MOST
 from portal.peer import ControlPeers
 from portal.problems import problem_pages
 from portal.settings import Files
 from portal.site import Site
 
-_BODY_LIMIT = 16 * 1024
 _PAGES = (home, link_page, stay, also, auth, manifest, sign_in, ask, invitation, me, links, me_password, me_totp, me_sessions, admin)
 
 
 def public_door(site: Site) -> Door:
     """What everybody reaches: an application, and the only way into it."""
-    middlewares = [problem_pages(site.pages), problem_json(lambda request: request.path.startswith("/api/"))]
-    app = web.Application(middlewares=middlewares, client_max_size=_BODY_LIMIT)
+    middlewares = [site.measures.around(problem_pages(site.pages)), problem_json(lambda request: request.path.startswith("/api/"))]
+    app = web.Application(middlewares=middlewares, client_max_size=BODY_MOST)
     door = Door(app, site)
     for pages in _PAGES:
         pages.add_routes(door, site)
@@ -46,6 +47,7 @@ def public_door(site: Site) -> Door:
     for operation in api.operations:
         if operation.public:
             door.api(operation, api.for_tokens(operation))
+    metrics.add_routes(door, site)
     door.page("/healthz", "anyone", Health(site.gate).show)
     door.page("/static/{digest}/{name}", "anyone", site.pages.assets.show)
 
@@ -70,7 +72,7 @@ def every_answer(site: Site) -> Mapping[str, str]:
 
 def control_app(site: Site, peers: ControlPeers) -> web.Application:
     """What root, and whom `peers` allows, reaches through the Unix socket."""
-    app = web.Application(middlewares=[problem_json(lambda _request: True)], client_max_size=_BODY_LIMIT)
+    app = web.Application(middlewares=[problem_json(lambda _request: True)], client_max_size=BODY_MOST)
     api = Api(site)
     for operation in api.operations:
         add_route(app, operation, api.for_peers(operation, peers))

@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from access.address import Address
-from access.gate import Gate
 from access.guard import DEVICE_S
 from access.start import Access
 from portal.browsers import Browsers
 from portal.client_address import ClientAddress, Visitor
 from portal.cookies import Cookie
+from portal.gate import GateClient
+from portal.measures import Measures
 from portal.pages import Pages
 from portal.settings import Settings
 from portal.tls import Certificate
@@ -32,7 +33,7 @@ class Site:
 
     settings: Settings
     access: Access
-    gate: Gate
+    gate: GateClient
     pages: Pages
     browsers: Browsers
     session_cookie: Cookie
@@ -41,6 +42,7 @@ class Site:
     clients: ClientAddress
     clock: Callable[[], float] = time.time
     certificate: Certificate | None = None
+    measures: Measures = field(default_factory=Measures)
 
     def visitor(self, request: web.Request) -> Visitor:
         """Where a request comes from. Raises BadClientAddress."""
@@ -79,7 +81,7 @@ class Site:
 def make_site(
     settings: Settings,
     access: Access,
-    gate: Gate,
+    gate: GateClient,
     pages: Pages,
     clock: Callable[[], float] = time.time,
     *,

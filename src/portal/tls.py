@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from portal.certificate_end import ends_at
 from portal.settings import Files, Settings
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Certificate:
     """A pair of files, looked at with each handshake: two stat calls, some microseconds.
 
     `context` is for listeners. `trouble` says why newer files are not taken up; the pair read before is in use then.
+    `ends_at`: when the one in use ends, in seconds since 1970, as far as it can be told.
     """
 
     def __init__(self, files: Files, tell: Callable[[str | None], None] | None = None) -> None:
@@ -60,6 +62,7 @@ class Certificate:
         self._tell = tell
         self._user = _own_name()
         self.trouble: str | None = None
+        self.ends_at: float | None = None
         self._seen = self._stamp()
         self.context = self._current = self._load()
         # A context that handshakes go on with cannot change its certificate; the callback puts another in its place.
@@ -131,6 +134,7 @@ class Certificate:
                 wrong, right = f"is not taken by OpenSSL ({reason})", "have one made with a key of EC P-256, or of RSA with 2048 bits"
                 raise FilesError("certificate", certificate, wrong, right) from None
             raise FilesError("key", key, "is no private key in PEM without a password", "put one there") from None
+        self.ends_at = ends_at(Path(certificate).read_text("ascii", "replace"))
         return context
 
     def _unreadable(self, name: str, path: str, error: OSError) -> FilesError:

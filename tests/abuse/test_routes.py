@@ -21,6 +21,7 @@ PUBLIC = """
                                      nobody   member  other   admin
 GET  /                               200      303     303     303
 GET  /healthz                        200      200     200     200
+GET  /metrics                        401      401     401     401
 GET  /static/{digest}/{name}         200      200     200     200
 
 GET  /l/{token}                      200      200     200     200
@@ -101,6 +102,9 @@ POST /admin/people/{name}/sign-out   403      403     403     303
 GET  /admin/people/{name}/remove     sign-in  403     403     200
 POST /admin/people/{name}/remove     403      403     403     303   | name=jean
 GET  /admin/tokens                   sign-in  403     403     200
+POST /admin/tokens                   403      403     403     200   | label=Router scopes=read services=*
+GET  /admin/tokens/{id}/remove       sign-in  403     403     200
+POST /admin/tokens/{id}/remove       403      403     403     303
 """
 
 OTHER_METHODS = ("PUT", "PATCH", "DELETE", "OPTIONS")
@@ -156,7 +160,7 @@ class Stage:
 
         def put_back(tables) -> None:
             tables.people = dict(self._people)
-            tables.links = {}
+            tables.links, tables.tokens = {}, {}
 
         await access.state.commit(put_back)
         there.gate.clear()
@@ -176,6 +180,8 @@ class Stage:
         if path.startswith("/static/"):
             path = re.findall(r"/static/[^\"]+", (await there.browser().get("/")).text)[0]
         token = access.links.token(link)
+        if path.startswith("/admin/tokens/"):
+            path = path.replace("{id}", (await access.tokens.add(Actor.CLI, "Router", ["read"]))[0].id)
         if path == "/forget":
             browser.jar["__Host-safeip-links"] = token
         if "{ticket}" in path:

@@ -1,0 +1,3 @@
+"""Which SafeIP this is."""
+
+VERSION = "0.1.0"
