@@ -39,13 +39,6 @@ class _Auth:
         }
 
     async def answer(self, request: web.Request, _caller: object) -> web.Response:
-        """The proxy's answer. It may pass on a WebSocket's headers, after which aiohttp takes no more requests of a connection."""
-        response = await self._answer(request)
-        if "Upgrade" in request.headers:
-            response.force_close()
-        return response
-
-    async def _answer(self, request: web.Request) -> web.Response:
         """204: may pass. 401 with a page for people: may not, or is banned. Anything else: not to be told, so may not.
 
         Asked anew each time, so that a revocation counts from the next request on.

@@ -1,5 +1,6 @@
 """GET /auth: a proxy hears whether its visitor may pass; whatever is in doubt may not."""
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -156,17 +157,31 @@ async def test_the_page_for_people_needs_nothing_of_the_host_it_is_shown_on(tmp_
 
 @in_loop
 async def test_what_a_proxy_passes_on_of_the_visitors_request_changes_nothing(tmp_path: Path) -> None:
-    """Headers of a WebSocket, of a range, of a foreign page; the connection of a WebSocket's is not used again."""
+    """Headers of a WebSocket, of a range, of a foreign page."""
     async with house(tmp_path, **PROXY) as h:
         await opened(h, HERE4)
         for headers in (
-            {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec_WebSocket_Version": "13"},
             {"Range": "bytes=0-1", "If_None_Match": "*", "If_Modified_Since": "Sat, 29 Oct 2050 19:43:31 GMT"},
             {"Sec_Fetch_Site": "cross-site", "Origin": "https://evil.example", "Cookie": "session=x; __Host-safeip-session=y"},
             {"Authorization": "Basic eDp5"},
         ):
             assert await asked(h, **headers) == 204
             assert await asked(h, "203.0.113.8", **headers) == 401
+
+
+@in_loop
+async def test_a_websockets_headers_spoil_no_connection_that_others_are_asked_about_on(tmp_path: Path) -> None:
+    async with house(tmp_path, **PROXY) as h:
+        await opened(h, HERE4)
+        reader, writer = await asyncio.open_connection(*h.public)
+        for address, wanted in ((HERE4, b"204"), ("203.0.113.8", b"401"), (HERE4, b"204")):
+            upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            writer.write(f"GET {ASK} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\n{upgrade}\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.split()[1] == wanted
+            await reader.readexactly(int((re.findall(rb"(?i)content-length: (\d+)", head) or ["0"])[0]))
+        writer.close()
+        await writer.wait_closed()
 
 
 @in_loop
