@@ -23,9 +23,10 @@ def many(schema: Schema) -> Schema:
     return {"type": "array", "items": schema}
 
 
-def an_object(about: str, **properties: Schema) -> Schema:
-    """An object with these keys, all of them, and no others."""
+def an_object(title: str, about: str, /, **properties: Schema) -> Schema:
+    """An object with these keys, all of them, and no others; the description of the API keeps it under its title."""
     return {
+        "title": title,
         "type": "object",
         "description": about,
         "properties": properties,
@@ -34,10 +35,11 @@ def an_object(about: str, **properties: Schema) -> Schema:
     }
 
 
-def more(schema: Schema, about: str, **properties: Schema) -> Schema:
+def more(schema: Schema, title: str, about: str, /, **properties: Schema) -> Schema:
     """The same object with more keys."""
     return {
         **schema,
+        "title": title,
         "description": about,
         "properties": {**schema["properties"], **properties},
         "required": [*schema["required"], *properties],
@@ -45,48 +47,49 @@ def more(schema: Schema, about: str, **properties: Schema) -> Schema:
 
 
 GRANT = an_object(
-    "A grant. Holder and note of somebody else's are null to who has no scope that shows them. Counters begin anew with each renewal.",
+    "Grant", "A grant. Holder and note of somebody else's are null to who has no scope that shows them. Counters begin anew with each renewal.",
     service=TEXT, address=ADDRESS, holder=maybe(TEXT), note=maybe(TEXT), expires_at=MOMENT, remaining_s=WHOLE, packets=WHOLE, bytes=WHOLE,
 )  # fmt: skip
-REVOKED = an_object("How many grants ended.", revoked=WHOLE)
+REVOKED = an_object("Revoked", "How many grants ended.", revoked=WHOLE)
 LINK = an_object(
-    "A link, without its URL.",
+    "Link", "A link, without its URL.",
     id=TEXT, label=TEXT, owner=maybe(TEXT), services=NAMES, uses=maybe(WHOLE), used=WHOLE, addresses=maybe(WHOLE), pin=YES,
     paused=YES, to=maybe(TEXT), created_at=MOMENT, expires_at=maybe(MOMENT), last_used_at=maybe(MOMENT),
     state={"enum": ["open", "paused", "expired", "used-up"]}, **{"for": maybe(TEXT)},
 )  # fmt: skip
-LINK_WITH_URL = more(LINK, "A link. Its URL is a secret.", url=TEXT)
+LINK_WITH_URL = more(LINK, "LinkWithUrl", "A link. Its URL is a secret.", url=TEXT)
 PERSON = an_object(
-    "A person.",
+    "Person", "A person.",
     name=TEXT, role={"enum": ["admin", "member"]}, state={"enum": ["asked", "invited", "active"]}, services=NAMES, links=YES, totp=YES,
     recovery_left=WHOLE, invitation_expires_at=maybe(MOMENT), message=maybe(TEXT), created_at=MOMENT, last_seen_at=maybe(MOMENT),
 )  # fmt: skip
-INVITATION = more(PERSON, "A person, and the URL with which they set password and TOTP, a secret.", url=TEXT, expires_at=MOMENT)
+INVITATION = more(PERSON, "Invitation", "A person, and the URL with which they set password and TOTP, a secret.", url=TEXT, expires_at=MOMENT)
 ADDED_PERSON: Schema = {"anyOf": [PERSON, INVITATION]}
-SESSION = an_object("Where a person is signed in.", id=TEXT, address=TEXT, agent=TEXT, created_at=MOMENT, seen_at=MOMENT, expires_at=MOMENT)
-TOTP_OFFER = an_object("What an authenticator app is to learn. Secret, but for the seed.", seed=TEXT, secret=TEXT, uri=TEXT)
-RECOVERY_CODES = an_object("Shown this once.", recovery_codes=NAMES)
-NAME = an_object("Who it was.", name=TEXT)
+SESSION = an_object("Session", "Where a person is signed in.", id=TEXT, address=TEXT, agent=TEXT, created_at=MOMENT, seen_at=MOMENT, expires_at=MOMENT)
+TOTP_OFFER = an_object("TotpOffer", "What an authenticator app is to learn. Secret, but for the seed.", seed=TEXT, secret=TEXT, uri=TEXT)
+RECOVERY_CODES = an_object("RecoveryCodes", "Shown this once.", recovery_codes=NAMES)
+NAME = an_object("Name", "Who it was.", name=TEXT)
 TOKEN = an_object(
-    "A token, without its text. `services` null: all.",
+    "Token", "A token, without its text. `services` null: all.",
     id=TEXT, label=TEXT, scopes={"type": "array", "items": {"enum": list(SCOPES)}}, services=maybe(NAMES), created_at=MOMENT,
     expires_at=maybe(MOMENT), last_used_at=maybe(MOMENT), last_address=maybe(ADDRESS), state={"enum": ["good", "expired"]},
     **{"for": maybe(TEXT)},
 )  # fmt: skip
-TOKEN_WITH_TEXT = more(TOKEN, "A token and its text, a secret, which is shown this once.", text=TEXT)
+TOKEN_WITH_TEXT = more(TOKEN, "TokenWithText", "A token and its text, a secret, which is shown this once.", text=TEXT)
 WHO = more(
-    TOKEN,
+    TOKEN, "Who",
     "The token that asks. `address`: where from; `trusted`: so near that nothing needs opening; `opens`: the services within its reach.",
     holder=TEXT, address=ADDRESS, trusted=YES, opens=NAMES,
 )  # fmt: skip
 BLOCKED = an_object(
-    "Packets to a protected port from an address without a grant, within a day.",
+    "Blocked", "Packets to a protected port from an address without a grant, within a day.",
     address=TEXT, protocol=TEXT, port=WHOLE, packets=WHOLE, bytes=WHOLE, last_at=MOMENT,
 )  # fmt: skip
-BANNED = an_object("Who may not even reach the portal.", address=ADDRESS, expires_at=MOMENT, remaining_s=WHOLE, packets=WHOLE)
-BAN = an_object("A ban. An earlier one that lasts longer holds.", address=ADDRESS, expires_at=MOMENT)
-UNBANNED = an_object("Who is not banned.", address=ADDRESS)
+BANNED = an_object("Banned", "Who may not even reach the portal.", address=ADDRESS, expires_at=MOMENT, remaining_s=WHOLE, packets=WHOLE)
+BAN = an_object("Ban", "A ban. An earlier one that lasts longer holds.", address=ADDRESS, expires_at=MOMENT)
+UNBANNED = an_object("Unbanned", "Who is not banned.", address=ADDRESS)
 STATUS: dict[str, Any] = {
+    "title": "Status",
     "type": "object",
     "description": "What runs. A token that is limited to services sees those, and nothing of the house.",
     "properties": {
@@ -96,7 +99,7 @@ STATUS: dict[str, Any] = {
             "additionalProperties": {"type": "object", "properties": {"title": TEXT, "grants": WHOLE, "ports": NAMES}},
         },
         "grants": WHOLE,
-        "links": an_object("How many links there are, and are open.", all=WHOLE, open=WHOLE),
+        "links": an_object("Links", "How many links there are, and are open.", all=WHOLE, open=WHOLE),
         "certificate": maybe(TEXT),
         "record": maybe(TEXT),
         "closed_packets": WHOLE,
@@ -107,6 +110,7 @@ STATUS: dict[str, Any] = {
     "required": ["url", "services"],
 }
 ENTRY: dict[str, Any] = {
+    "title": "Entry",
     "type": "object",
     "description": "Something that happened. Keys that say nothing are left out.",
     "properties": {
@@ -118,4 +122,4 @@ ENTRY: dict[str, Any] = {
     },
     "required": ["at", "event", "outcome"],
 }
-PROBLEM_TYPE = an_object("What a problem means.", type=TEXT, title=TEXT, status=WHOLE, means=TEXT)
+PROBLEM_TYPE = an_object("ProblemType", "What a problem means.", type=TEXT, title=TEXT, status=WHOLE, means=TEXT)

@@ -1,6 +1,7 @@
 """The API's description: OpenAPI 3.1, made of the table by which requests are checked and answered."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from portal.api_answers import TEXT, an_object
@@ -28,27 +29,28 @@ def document(operations: Iterable[Operation], url: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(full_path(operation), {})[operation.method.lower()] = _operation(operation)
+    schemas: dict[str, Any] = {}
+    paths = _refer(paths, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "SafeIP", "version": "1", "description": _ABOUT},
         "servers": [{"url": url}],
         "paths": paths,
         "components": {
+            "schemas": schemas,
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "A token's text, safeip_ID_SECRET."}
             },
-            "responses": {f"problem-{status}": _problem(status) for status in _statuses(PROBLEMS)},
+            "responses": {str(status): _problem(status) for status in _statuses(PROBLEMS)},
         },
     }
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    answer = {
-        "description": operation.does,
-        "content": {"application/json": {"schema": operation.answer}},
-    }
-    responses = {str(status): answer for status in (operation.status, *operation.statuses)}
-    refused = {status: {"$ref": f"#/components/responses/problem-{status}"} for status in _statuses(problems(operation))}
+    content = {"application/json": {"schema": operation.answer}}
+    statuses = (operation.status, *operation.statuses)
+    responses: dict[str, Any] = {str(one): {"description": HTTPStatus(one).phrase, "content": content} for one in statuses}
+    refused = {status: {"$ref": f"#/components/responses/{status}"} for status in _statuses(problems(operation))}
     said: dict[str, Any] = {
         "operationId": _identifier(operation),
         "summary": operation.does,
@@ -80,6 +82,19 @@ def problems(operation: Operation) -> set[str]:
     return given
 
 
+def _refer(said: Any, schemas: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever JSON has
+    """The same, with what has a title once, in `schemas`."""
+    if isinstance(said, list):
+        return [_refer(one, schemas) for one in said]
+    if not isinstance(said, Mapping):
+        return said
+    whole = {key: _refer(value, schemas) for key, value in said.items()}
+    if not isinstance(title := said.get("title"), str):
+        return whole
+    schemas[title] = whole
+    return {"$ref": f"#/components/schemas/{title}"}
+
+
 def _scopes(operation: Operation) -> list[str]:
     return [] if operation.needs in {"token", "hand"} else [operation.needs, *([operation.also] if operation.also else [])]
 
@@ -103,7 +118,7 @@ def _statuses(names: Iterable[str]) -> list[int]:
 def _problem(status: int) -> dict[str, Any]:
     names = [name for name, kind in PROBLEMS.items() if kind.status == status]
     types = {"enum": [TYPES + name for name in names]}
-    said_by = an_object("A problem (RFC 9457).", type=types, title=TEXT, status={"const": status}, detail=TEXT)
+    said_by = an_object("Problem", "A problem (RFC 9457).", type=types, title=TEXT, status={"const": status}, detail=TEXT)
     schema = {**said_by, "properties": {**said_by["properties"], "field": TEXT}}
     said: dict[str, Any] = {
         "description": " ".join(f"{name}: {PROBLEMS[name].means}" for name in names),
