@@ -120,6 +120,7 @@ PLACES: tuple[Place, ...] = (
     Place("admin-links-none", "yves", ways.at("/admin/links?q=nobody"), early=True),
     Place("admin-blocked-none", "yves", ways.at("/admin/blocked"), early=True),
     Place("admin-banned-none", "yves", ways.at("/admin/banned"), early=True),
+    Place("admin-tokens-none", "yves", ways.at("/admin/tokens"), early=True),
     Place("admin", "yves", ways.at("/admin")),
     Place("admin-search", "yves", ways.at("/admin?q=nobody")),
     Place("admin-open-wrong", "yves", ways.sent("/admin", address="garden", note="Mamie")),
@@ -144,6 +145,10 @@ PLACES: tuple[Place, ...] = (
     Place("admin-history", "yves", ways.at("/admin/history")),
     Place("admin-history-search", "yves", ways.at("/admin/history?who=" + quote("person:nobody"))),
     Place("admin-tokens", "yves", ways.at("/admin/tokens")),
+    Place("admin-tokens-wrong", "yves", ways.sent("/admin/tokens", label='"')),
+    Place("admin-tokens-search", "yves", ways.at("/admin/tokens?q=nobody")),
+    Place("admin-token-made", "yves", ways.make_token),
+    Place("admin-token-remove", "yves", ways.remove_token),
 )
 
 

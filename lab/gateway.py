@@ -253,6 +253,13 @@ class Gateway:
         named = [word for service in services for word in ("--service", service)]
         return self.cli("link", "add", label, *named, *args).stdout.strip()
 
+    def add_token(self, label: str, *scopes: str, service: str | Sequence[str] = (), args: Sequence[str] = ()) -> str:
+        """`safeip token add`, for one service, several, or all where none is named; the token's text."""
+        services = (service,) if isinstance(service, str) else service
+        named = [word for scope in scopes for word in ("--scope", scope)]
+        named += [word for name in services for word in ("--service", name)]
+        return self.cli("token", "add", label, *named, *args).stdout.strip()
+
     def nft(self, text: str) -> None:
         """Run nft commands on the gateway as one transaction. LabError."""
         self.host.run("nft", "-f", "-", input=text)

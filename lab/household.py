@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
+from urllib.parse import quote
 
 import pyotp
 
@@ -101,7 +102,7 @@ class Household:
             ("2001:db8:77:1::/64", "films", "26h", "Television, Odile"),
         )
         for address, service, length, note in opened:
-            self.ask("POST", "/grants", address=address, service=service, note=note, **{"for": length})
+            self.ask("PUT", f"/grants/{service}/{quote(address, safe='')}", note=note, **{"for": length})
         self.ask("POST", "/bans", address="203.0.113.99", **{"for": "1d"})
         for port in (80, 8096, 25565):
             self.gateway.stranger.reaches(f"http://home.test:{port}/", timeout=0.1)
@@ -123,10 +124,22 @@ class Household:
         self.visitor(self.address()).open(self.links["one"])
         while self.visitor(self.address()).open(self.links["locked"], pin="0000").status != 429:
             pass  # the link locks after a few wrong PINs
+        self._tokens()
         self.invite("odette", services=["films"])
         jean = self.visitor(self.address())
         fields = {"name": "jean", "password": PASSWORD, "again": PASSWORD, "message": "Jean from number 12"}
         jean.submit(jean.get("/ask"), fields)
+
+    def _tokens(self) -> None:
+        """A router that calls, one that has not yet, and what has ended."""
+        router = self.token("Odile, router", "grant:self", services=["films", "game"], expires="365d", **{"for": "12h"})
+        self.visitor("198.51.100.80").call("PUT", "/grants/films/self", router)
+        self.token("Prometheus", "read")
+        self.token("Chat bot", "read", "grant:any", services=["game"], expires="1s")
+
+    def token(self, label: str, *scopes: str, **options: object) -> str:
+        """A new token; its text. The options are those of the API."""
+        return str(self.ask("POST", "/tokens", label=label, scopes=scopes, **options)["text"])
 
     def _people(self) -> None:
         self.links["nothing"] = self.link(services=("attic",))
@@ -158,7 +171,7 @@ class Household:
 
     def grant(self, address: str) -> str:
         """Let somebody in; the address."""
-        self.ask("POST", "/grants", address=address, service="cloud", note="Léo")
+        self.ask("PUT", f"/grants/cloud/{quote(address, safe='')}", note="Léo")
         return address
 
     def close_all(self, holder: str) -> None:
@@ -198,6 +211,12 @@ class Caller:
         """A page, by its path or URL."""
         return self._visitor.fetch(
             where if where.startswith("https:") else URL + where, headers=self._headers
+        )
+
+    def call(self, method: str, path: str, token: str) -> Answer:
+        """Ask the API with a token, without a body."""
+        return self._visitor.fetch(
+            f"{URL}/api/v1{path}", method, headers={**self._headers, "Authorization": f"Bearer {token}"}
         )
 
     def submit(self, page: Answer, fields: dict[str, str]) -> Answer:

@@ -284,6 +284,20 @@ def invite_somebody(visit: Visit) -> None:
     visit.send(name=f"gast{visit.house.number()}")
 
 
+def make_token(visit: Visit) -> None:
+    visit.go("/admin/tokens")
+    visit.page.locator("[name=scopes][value='grant:self']").check()
+    visit.page.locator("section form [name=services]").last.check()
+    visit.send(label="Mamie, router")
+    for summary in visit.page.locator("summary").all():
+        summary.click()
+
+
+def remove_token(visit: Visit) -> None:
+    visit.go("/admin/tokens")
+    visit.press("a[href$='/remove']")
+
+
 def done(*buttons: str) -> Way:
     """The page after an admin closed, prolonged or banned somebody who was let in for that alone, or undid it."""
 

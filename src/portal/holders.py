@@ -11,7 +11,7 @@ from access.start import Access
 class Holder:
     """`name` as it is; `kind` says what it names; `path` is its page, where it has one; `owner` is a link's."""
 
-    kind: Literal["person", "link", "cli", "safeip", "other"]
+    kind: Literal["person", "link", "token", "cli", "safeip", "other"]
     name: str
     path: str | None = None
     owner: str | None = None
@@ -26,7 +26,7 @@ class Holders:
         self._known: dict[tuple[str, str], Holder] = {}
 
     def holder(self, text: str, note: str = "") -> Holder:
-        """Takes any text. `note`: what a link was called that is gone by now."""
+        """Takes any text. `note`: what a link or a token was called that is gone by now."""
         holder = self._known.get((text, note))
         if holder is None:
             holder = self._known[text, note] = self._find(text, note)
@@ -41,6 +41,9 @@ class Holders:
             return Holder("link", link.label, f"/admin/links/{link.id}", link.owner)
         if kind == "person":
             return Holder("person", name, f"/admin/people/{name}" if name in self._state.people else None)
+        if kind == "token":
+            token = self._state.tokens.get(name)
+            return Holder("token", token.label if token else note or name, None if token is None else "/admin/tokens")
         if text == "cli":
             return Holder("cli", text)
         return Holder("safeip" if text == "safeip" else "other", text)

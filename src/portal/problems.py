@@ -13,7 +13,7 @@ from access.gate import GateRefusal, GateUnavailable
 from access.hashes import Busy
 from access.inputs import BadInput
 from access.link import Link
-from access.state import UnknownLink, UnknownPerson
+from access.state import UnknownLink, UnknownPerson, UnknownToken
 from portal.client_address import BadClientAddress
 from portal.moments import patience
 from portal.opens import owner_name
@@ -52,6 +52,7 @@ _KNOWN = (
     NotAllowed,
     UnknownLink,
     UnknownPerson,
+    UnknownToken,
     GateRefusal,
     GateUnavailable,
     NotSaved,
@@ -135,7 +136,7 @@ def _as_problem(error: Exception) -> Problem:  # noqa: PLR0911 - one line an err
             return Problem("no-client-address", 400, detail=str(error))
         case NotAllowed():
             return Problem("not-allowed", 403)
-        case UnknownLink() | UnknownPerson():
+        case UnknownLink() | UnknownPerson() | UnknownToken():
             return Problem("gone", 404)
         case GateRefusal():
             return Problem(*_BY_CODE.get(error.code, ("defect", 503)), detail=error.message)

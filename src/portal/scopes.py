@@ -9,7 +9,7 @@ Scope = tuple[Literal["address", "holder"], str]
 """An address, or a holder."""
 
 _AT_ADDRESS = {"prolonged", "revoked", "undone", "grant-expired", "foreign-grant", "foreign-revoke"}
-_OF_HOLDER = {"link-paused", "link-rotated", "link-removed"}
+_OF_HOLDER = {"link-paused", "link-rotated", "link-removed", "token-removed"}
 _ANYWHERE = {"repaired", "person-changed", "person-removed"}
 
 
@@ -33,4 +33,6 @@ def _limited(holder: str, state: State) -> bool:
     kind, _, name = holder.partition(":")
     if kind == "link":
         return (link := state.links.get(name)) is not None and link.addresses is not None
+    if kind == "token":
+        return True
     return kind == "person" and (person := state.people.get(name)) is not None and not person.admin
