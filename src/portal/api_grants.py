@@ -7,7 +7,7 @@ from access.address import Address
 from access.gate import Grant
 from access.inputs import BadInput
 from portal import api_answers as answers
-from portal.api_kinds import DURATION, LABEL, SERVICE, Field, Fields, Text, Yes, address, address_or_self
+from portal.api_kinds import DURATION, SERVICE, Field, Fields, Text, Yes, address, address_or_self
 from portal.api_problem import ApiProblem
 from portal.operation import Call, Operation, Reply
 from portal.site import Site
@@ -39,7 +39,7 @@ def operations(site: Site) -> tuple[Operation, ...]:
     wanted = Fields(
         (
             Field("for", DURATION, "How long, from now; else the token's, or the service's default.", into="duration_s"),
-            Field("note", LABEL, "Who or what it is for."),
+            Field("note", Text(128, example="Mamie"), "Who or what it is for."),
         )
     )
     return (

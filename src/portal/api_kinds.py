@@ -146,7 +146,7 @@ class Names:
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise BadInput(name, "is not a list of texts")
         if not self.least <= len(value) <= self.most:
-            raise BadInput(name, f"has {len(value)} entries; write {self.least} to {self.most}")
+            raise BadInput(name, f"has {len(value)} entries; write {self.least} to {self.most}" if value else "is empty")
         return [self.of.take(name, one) for one in value]
 
     def read(self, name: str, text: str) -> list[str]:
@@ -159,7 +159,7 @@ DURATION = Text(10, 2, "[0-9]{1,9}[smhd]", example="12h", check=parse_duration)
 SERVICE = Text(64, 1, example="cloud")
 """A service's name; whether there is such a service is not looked at."""
 SERVICES = Names(SERVICE)
-LABEL = Text(128, example="Mamie")
+LABEL = Text(128, 1, example="Mamie")
 """Who or what something is for; access.inputs says what it may hold."""
 _ADDRESS = r"[0-9A-Fa-f:.]{2,45}(?:/[0-9]{1,3})?"
 SELF = "self"

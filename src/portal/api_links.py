@@ -4,23 +4,23 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from access.actor import Actor
-from access.inputs import URL_LONGEST
+from access.inputs import PIN_SHORTEST, URL_LONGEST
 from access.link import Link
 from access.links import MOST_ADDRESSES, MOST_USES
 from portal import api_answers as answers
-from portal.api_kinds import DURATION, LABEL, SERVICES, Field, Fields, Text, Whole
+from portal.api_kinds import DURATION, LABEL, SERVICE, Field, Fields, Names, Text, Whole
 from portal.operation import Call, Operation
 from portal.site import Site
 
 _NEW = Fields(
     (
         Field("label", LABEL, "Whose it is.", needed=True),
-        Field("services", SERVICES, "What it opens.", needed=True),
+        Field("services", Names(SERVICE, least=1), "What it opens.", needed=True),
         Field("for", DURATION, "How long its grants last; else each service's default.", into="duration_s"),
         Field("expires", DURATION, "How long the link itself lives.", into="expires_s"),
         Field("uses", Whole(MOST_USES), "How often it opens."),
         Field("addresses", Whole(MOST_ADDRESSES), "How many addresses of one family it opens at once."),
-        Field("pin", Text(256, secret=True), "A PIN that it asks for."),
+        Field("pin", Text(256, PIN_SHORTEST, secret=True), "A PIN that it asks for."),
         Field("to", Text(URL_LONGEST, 1, example="https://cloud.example.org/"), "Where the visitor goes next."),
     )
 )

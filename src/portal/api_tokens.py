@@ -5,15 +5,15 @@ from typing import Any
 from access.state import UnknownToken
 from access.token import SCOPES
 from portal import api_answers as answers
-from portal.api_kinds import DURATION, LABEL, SERVICES, Field, Fields, Names, Text
+from portal.api_kinds import DURATION, LABEL, SERVICE, Field, Fields, Names, Text
 from portal.operation import Call, Operation
 from portal.site import Site
 
 _NEW = Fields(
     (
         Field("label", LABEL, "Who or what it is for.", needed=True),
-        Field("scopes", Names(Text(choice=SCOPES)), "What it may do.", needed=True),
-        Field("services", SERVICES, "The services within its reach; else all."),
+        Field("scopes", Names(Text(choice=SCOPES), least=1), "What it may do.", needed=True),
+        Field("services", Names(SERVICE, least=1), "The services within its reach; else all."),
         Field("expires", DURATION, "How long it lives.", into="expires_s"),
         Field("for", DURATION, "How long its grants last; else each service's default.", into="duration_s"),
     )
