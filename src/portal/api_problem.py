@@ -119,7 +119,7 @@ def as_problem(error: Exception) -> ApiProblem:  # noqa: C901, PLR0911, PLR0912 
         case Throttled():
             return ApiProblem("too-many-tries", headers={"Retry-After": str(error.retry_after_s)})
         case UnknownLink() | UnknownPerson() | UnknownToken():
-            return ApiProblem(f"unknown-{type(error).__name__.removeprefix('Unknown').lower()}")
+            return ApiProblem(f"unknown-{type(error).__name__.removeprefix('Unknown').lower()}", str(error))
         case NotAllowed():
             return ApiProblem("not-allowed", str(error))
         case GateRefusal():
