@@ -35,7 +35,7 @@ class Measures:
     """Since the start. Made before the portal's cell, in which /proc cannot be reached any more.
 
     `times` is by method and by the pattern of the route, of which there are as many as the program has; what no route
-    takes has NO_ROUTE and no method. Nothing that a visitor sends becomes a key.
+    takes has NO_ROUTE for both. Nothing that a visitor sends becomes a key.
     """
 
     def __init__(self) -> None:
@@ -72,6 +72,6 @@ class Measures:
 
     def _times(self, route: web.AbstractRoute) -> Times:
         if route.resource is None:  # aiohttp makes one for each request that no route takes
-            return self.times.setdefault(("", NO_ROUTE), Times())
+            return self.times.setdefault((NO_ROUTE, NO_ROUTE), Times())
         times = self._by_route[route] = self.times.setdefault((route.method, route.resource.canonical), Times())
         return times

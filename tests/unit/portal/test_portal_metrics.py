@@ -225,7 +225,7 @@ async def test_every_metric_is_there_with_its_figure(tmp_path: Path, always_fres
             "safeip_transaction_duration_seconds_sum": 0.25,
             'safeip_http_request_duration_seconds_count{method="POST",route="/l/{token}"}': 3,
             'safeip_http_request_duration_seconds_count{method="GET",route="/l/{token}"}': 4,
-            'safeip_http_request_duration_seconds_count{method="",route="none"}': 1,
+            'safeip_http_request_duration_seconds_count{method="none",route="none"}': 1,
             'safeip_http_request_duration_seconds_count{method="GET",route="/metrics"}': 1,
             'safeip_http_responses_total{status="404"}': 2,
             'safeip_links{state="open"}': 2,
