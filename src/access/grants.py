@@ -12,6 +12,7 @@ from access.gate import Gate, Grant, Granted
 from access.history import History
 from access.inputs import BadInput, check_duration, check_label, check_services
 from access.moment import Clock
+from access.pace import Pace
 from access.services import Service
 from access.state import State
 from access.throttle import Throttle
@@ -26,7 +27,8 @@ MOST_OF_TOKEN = 1_000
 class Grants:
     """An admin's hand reaches all grants, a member's only their own; a token's nothing beyond its services.
 
-    Within them a token sees all with read, closes whoever's with admin, and with grant:self or grant:any its own.
+    Within them a token sees all with read, closes whoever's with admin, and with grant:self or grant:any its own;
+    Throttled where it changes too much (Pace).
     Everything raises GateUnavailable; what changes something also GateRefusal, BadInput and NotAllowed, and
     then changed nothing.
     """
@@ -38,6 +40,7 @@ class Grants:
         gate: Gate,
         history: History,
         underway: Underway,
+        pace: Pace,
         *,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
@@ -47,6 +50,7 @@ class Grants:
         self._gate = gate
         self._history = history
         self._underway = underway
+        self._pace = pace
         self._clock = clock
         self._told = Throttle(20, 900, 900, clock=monotonic)
 
@@ -68,11 +72,14 @@ class Grants:
 
         async def work() -> Granted:
             with self._underway.opening(by.holder):
+                self._pace.need(by)
                 names = check_services(services, self._opens(by))
                 durations = self._durations(by, names, duration_s)
                 _check_where(by, address)
                 clean = check_label(note, "note") if note else ""
                 granted = await self._grant(by, durations, address, clean, addresses)
+            if not granted.renewed:
+                self._pace.count(by)
             # A token that asks without end is not to push all else out of the history.
             if by.token is None or not granted.renewed or self._told.count(by.holder):
                 self._record("granted", by, address=address, services=names, note=clean)
@@ -98,6 +105,7 @@ class Grants:
             raise BadInput("address", "is missing; say what to close")
         if everything:
             by.need_whole()
+        self._pace.need(by)
         by.need_still(self._state)
         whose = holder if by.may("admin") else by.holder
         if by.limited and service is None and whose != by.holder:
@@ -111,6 +119,7 @@ class Grants:
                 service=service, address=address, holder=whose, everything=everything and whose is None
             )
         if revoked:
+            self._pace.count(by)
             self._record(
                 "revoked",
                 by,

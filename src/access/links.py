@@ -23,6 +23,7 @@ from access.inputs import (
 )
 from access.link import Link
 from access.moment import Clock
+from access.pace import Pace
 from access.secret import Key, same
 from access.services import Service
 from access.state import State, Tables, UnknownLink
@@ -45,7 +46,8 @@ class UsedUp(Exception):
 class Links:
     """An admin's hand reaches all links, a member's only their own: others are UnknownLink to them.
 
-    A token with the scope links reaches the house's, those that nobody owns, all of whose services are within its limit.
+    A token with the scope links reaches the house's, those that nobody owns, all of whose services are within its limit;
+    Throttled where it changes too much (Pace).
 
     All methods that change something raise NotSaved, and then nothing was changed.
     """
@@ -59,6 +61,7 @@ class Links:
         hashes: Hashes,
         history: History,
         underway: Underway,
+        pace: Pace,
         *,
         clock: Clock = time.time,
     ) -> None:
@@ -70,6 +73,7 @@ class Links:
         self._hashes = hashes
         self._history = history
         self._underway = underway
+        self._pace = pace
 
     def list(self, by: Actor) -> list[Link]:
         """All that the actor may see, the oldest first. NotAllowed for a token that has not the scope."""
@@ -160,12 +164,14 @@ class Links:
         while (link_id := _new_id()) in self._state.links:
             pass
         link = replace(link, id=link_id)
+        self._pace.need(by)
         await self._state.commit(lambda tables: _insert(tables, by, link))
         self._record("link-added", by, link)
         return link
 
     async def resume(self, by: Actor, link_id: str) -> Link:
         """Undo a pause. Raises UnknownLink."""
+        self._pace.need(by)
         link = await self._state.commit(_change(by, link_id, lambda link: replace(link, paused=False)))
         self._record("link-resumed", by, link)
         return link
@@ -210,6 +216,7 @@ class Links:
         )
 
     async def _withdraw(self, event: str, by: Actor, edit: Callable[[Tables], Link]) -> Link:
+        self._pace.need(by)
         link = await self._state.commit(edit)
         self._record(event, by, link)
         # From here on openings are refused. Those let through before must be open before they can be closed.
@@ -218,6 +225,7 @@ class Links:
         return link
 
     def _record(self, event: str, by: Actor, link: Link) -> None:
+        self._pace.count(by)
         self._history.record(
             event,
             by=by.holder,

@@ -17,6 +17,7 @@ from access.limits import Limits
 from access.links import Links
 from access.moment import Clock
 from access.opening import Opening
+from access.pace import Pace
 from access.people import People
 from access.secret import Key
 from access.services import Service
@@ -95,7 +96,7 @@ def _build(
     with_totp = any(person.totp is not None for person in state.people.values())
     key = Key.load(f"{state_dir}/secret.key", needed=bool(state.links) or with_totp)
     history = History(f"{state_dir}/history.jsonl", clock=clock)
-    hashes, underway = Hashes(), Underway()
+    hashes, underway, pace = Hashes(), Underway(), Pace(clock=monotonic)
     guard = Guard(
         state_dir,
         key,
@@ -116,8 +117,8 @@ def _build(
         clock=clock,
     )
     sign_in = SignIn(state, key, hashes, guard, sessions, history, clock)
-    links = Links(state, key, services, gate, hashes, history, underway, clock=clock)
-    grants = Grants(state, services, gate, history, underway, clock=clock, monotonic=monotonic)
+    links = Links(state, key, services, gate, hashes, history, underway, pace, clock=clock)
+    grants = Grants(state, services, gate, history, underway, pace, clock=clock, monotonic=monotonic)
     bans = Bans(state, gate, guard, history)
     undo = Undo(
         state, links, services, gate, grants, bans, history, underway, clock=clock, monotonic=monotonic

@@ -9,8 +9,10 @@ from access_house import House, Live
 from access_tokens import token_actor
 
 from access import grants as grants_module
+from access import pace
 from access.actor import Actor, NotAllowed
 from access.grants import MOST_ADDRESSES
+from access.guard import Throttled
 from access.inputs import BadInput
 from access.state import UnknownLink
 from access.token import SCOPES
@@ -264,6 +266,37 @@ def test_a_token_that_renews_without_end_does_not_fill_the_history(live: Live) -
             assert {(entry["by"], entry["from"], entry["address"]) for entry in told} == {
                 (by.holder, str(HERE), str(HERE))
             }
+
+    asyncio.run(main())
+
+
+def test_a_token_that_changes_without_end_is_slowed_down(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening and closing in turns, or links without end: the history holds ten times as much before it forgets."""
+    monkeypatch.setattr(pace, "MOST", 20)
+
+    async def main() -> None:
+        async with live() as house:
+            grants, links = house.access.grants, house.access.links
+            by = await token_actor(house, "grant:self")
+            for _ in range(10):
+                await grants.open(by, ["cloud"], HERE)
+                await grants.revoke(by, address=HERE)
+            with pytest.raises(Throttled) as caught:
+                await grants.open(by, ["cloud"], HERE)
+            assert caught.value.retry_after_s == 10
+            house.monotonic.now += 10
+            await grants.open(by, ["cloud"], HERE)
+            with pytest.raises(Throttled):
+                await grants.revoke(by, address=HERE)
+            maker = await token_actor(house, "links")
+            for _ in range(10):
+                await links.remove(maker, (await links.add(maker, "Mamie", ["cloud"])).id)
+            with pytest.raises(Throttled):
+                await links.add(maker, "Mamie", ["cloud"])
+            for actor in (Actor.CLI, await house.moves_in("mamie"), await token_actor(house, "admin")):
+                for _ in range(30):
+                    await grants.open(actor, ["cloud"], THERE)
+                    await grants.revoke(actor, address=THERE)
 
     asyncio.run(main())
 
