@@ -19,6 +19,7 @@ from portal import (
     me_sessions,
     me_totp,
     metrics,
+    nic_update,
     sign_in,
     stay,
 )
@@ -33,7 +34,7 @@ from portal.problems import problem_pages
 from portal.settings import Files
 from portal.site import Site
 
-_PAGES = (home, link_page, stay, also, auth, manifest, sign_in, ask, invitation, me, links, me_password, me_totp, me_sessions, admin)
+_PAGES = (home, link_page, stay, also, auth, nic_update, manifest, sign_in, ask, invitation, me, links, me_password, me_totp, me_sessions, admin)
 
 
 def public_door(site: Site) -> Door:

@@ -154,6 +154,21 @@ class Door:
         self.routes.append(Route("POST", path, "anyone"))
         self.app.router.add_post(path, act)
 
+    def program(self, path: str, handler: Callable[[web.Request], Response]) -> None:
+        """GET of `path` that acts, by a program whose Authorization the handler looks at; no HEAD.
+
+        The one exception to the rule that only a form acts. A browser, which can be led anywhere with what it has
+        stored, is known by Fetch Metadata, Origin and cookies, and is refused.
+        """
+
+        async def act(request: web.Request) -> web.StreamResponse:
+            if any(name.lower() in {"cookie", "origin"} or name.lower().startswith("sec-fetch-") for name in request.headers):
+                raise Problem("foreign-form", 403)
+            return await handler(request)
+
+        self.routes.append(Route("GET", path, "anyone"))
+        self.app.router.add_get(path, act, allow_head=False)
+
     def api(self, operation: Operation, handler: Callable[[web.Request], Response]) -> None:
         """An operation of the API, whose handler takes a token and nothing else: no cookie, no form, no other origin."""
         who: Who = "anyone" if operation.needs == "nobody" else "token"
