@@ -27,7 +27,7 @@ _ASKED = Fields(
         Field("follow", Yes(), "Go on with what happens, a line of JSON each.", local=True),
     )
 )
-_HOW = answers.an_object("How it went.", how={"enum": ["made", "failed"]})
+_HOW = answers.an_object("Backup", "How it went.", how={"enum": ["made", "failed"]})
 _BACKUP = Fields(
     (
         Field("how", Text(choice=("made", "failed")), "How it went.", needed=True),
