@@ -107,6 +107,11 @@ def _closed_nothing(scene: Scene) -> None:
         report.check(f"{unit} is enabled", scene.property("UnitFileState", unit) == "enabled")
         state = (scene.property("ActiveState", unit), scene.property("ConditionResult", unit))
         report.check(f"{unit} is skipped by its condition", state[0] == "inactive" and state[1] == "no", state)
+    teller = "safeip-teller.service"
+    report.check(f"{teller} is enabled", scene.property("UnitFileState", teller) == "enabled")
+    scene.sh(f"systemctl start {teller}")
+    state = (scene.property("ActiveState", teller), scene.property("Result", teller))
+    report.check(f"{teller} is skipped with nothing to tell", state == ("inactive", "exec-condition"), state)
     report.check("there is no table", not scene.has_table())
     report.check("there is no closed.nft", scene.sh("find /var/lib/safeip -name closed.nft") == "")
     scene.check_reached(stranger=True)
@@ -115,7 +120,7 @@ def _closed_nothing(scene: Scene) -> None:
     owners = scene.sh("stat -c '%n %U %G %a' /var/lib/safeip /var/lib/safeip/*").splitlines()
     wanted = [
         "/var/lib/safeip root root 755", "/var/lib/safeip/gate safeip safeip 700",
-        "/var/lib/safeip/portal safeip-portal safeip-portal 700",
+        "/var/lib/safeip/portal safeip-portal safeip-portal 700", "/var/lib/safeip/teller safeip-teller safeip-teller 700",
     ]  # fmt: skip
     report.check("the state's directories have their owners and modes", owners == wanted, owners)
     verified = scene.sh("dpkg --verify safeip", check=False).strip()

@@ -17,7 +17,7 @@ EXCEPTIONS: Mapping[str, str] = {
     r"/var/lib/apt/.*|/var/cache/apt/.*": "apt's own books",
     r"/var/cache/debconf/.*": "debconf's own books",
     r"/var/log/.*": "logs; the package writes none of its own",
-    r"/etc/(passwd|group|shadow|gshadow)-?|/etc/\.pwd\.lock": "two locked accounts stay, as those of other packages do",
+    r"/etc/(passwd|group|shadow|gshadow)-?|/etc/\.pwd\.lock": "three locked accounts stay, as those of other packages do",
     r"/etc/ld\.so\.cache|/var/cache/ldconfig/.*": "the linker's cache, of libraries that were drawn in",
     r"/var/lib/systemd/(random-seed|timers/.*|timesync/.*|credential.secret)": "systemd's own, of a running host",
     r"/var/tmp/systemd-private-[0-9a-f]+-systemd-logind.*": "logind's, another in each boot",

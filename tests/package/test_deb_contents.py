@@ -1,9 +1,12 @@
 """What is in the package: all that the program needs, and nothing else."""
 
+import ast
 import io
 import subprocess
 import tarfile
+import tokenize
 from pathlib import Path
+from types import EllipsisType
 
 import pytest
 
@@ -19,6 +22,7 @@ ELSEWHERE = {
     TREE + "certbot-deploy-hook",
     "usr/lib/systemd/system/safeip.service",
     "usr/lib/systemd/system/safeip-closed.service",
+    "usr/lib/systemd/system/safeip-teller.service",
     "usr/lib/systemd/system/nftables.service.d/safeip.conf",
     "usr/lib/sysusers.d/safeip.conf",
     "usr/lib/tmpfiles.d/safeip.conf",
@@ -29,6 +33,12 @@ ELSEWHERE = {
     "usr/share/lintian/overrides/safeip",
     "usr/share/python3/runtime.d/safeip.rtupdate",
     *(f"usr/share/doc/safeip/{name}" for name in DOCUMENTS),
+}
+CONFFILES = {
+    "etc/fail2ban/action.d/safeip-grant.conf",
+    "etc/fail2ban/action.d/safeip.conf",
+    "etc/fail2ban/filter.d/safeip.conf",
+    "etc/fail2ban/jail.d/safeip.conf",
 }
 PROGRAMS = {TREE + "bin/safeip", TREE + "certbot-deploy-hook", "usr/share/python3/runtime.d/safeip.rtupdate"}
 MOST_BYTES = 300_000
@@ -59,28 +69,59 @@ def test_exactly_these_files(archive: tarfile.TarFile, names: list[str]) -> None
     examples = {name.removesuffix(".gz") for name in found if name.startswith("usr/share/doc/safeip/examples/")}
     assert examples == {f"usr/share/doc/safeip/{name}" for name in names if name.startswith("examples/")}
     found -= {name for name in found if name.startswith("usr/share/doc/safeip/examples/")}
-    assert found == ELSEWHERE | {TREE + name for name in ours(names)}
+    assert found == ELSEWHERE | CONFFILES | {TREE + name for name in ours(names)}
+
+
+def content(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(f"./{TREE}{name}")
+    assert file is not None
+    return file.read()
 
 
 def test_the_tree_is_the_checkouts_byte_for_byte(archive: tarfile.TarFile, source: Path, names: list[str]) -> None:
-    """But for what only translators read."""
-    assert len(ours(names)) > 200
-    for name in ours(names):
-        file = archive.extractfile(f"./{TREE}{name}")
-        assert file is not None
-        expected = (source / name).read_bytes()
-        if name.endswith(".po"):
-            expected = b"".join(line for line in expected.splitlines(keepends=True) if not line.startswith(b"#") or b"fuzzy" in line)
-        assert file.read() == expected, name
+    same = [name for name in ours(names) if not name.endswith((".py", ".po"))]
+    assert len(same) > 50
+    for name in same:
+        assert content(archive, name) == (source / name).read_bytes(), name
+
+
+class Bare(ast.NodeTransformer):
+    """A program without its docstrings."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [part for part in body if not self.idle(part)]  # type: ignore[attr-defined]
+        return node
+
+    @staticmethod
+    def idle(part: ast.stmt) -> bool:
+        return isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str | EllipsisType)
+
+
+def test_the_program_is_the_checkouts_line_by_line(archive: tarfile.TarFile, source: Path, names: list[str]) -> None:
+    """Without comments and docstrings, so that an error names the same lines."""
+    modules = [name for name in ours(names) if name.endswith(".py")]
+    assert len(modules) > 200
+    for name in modules:
+        found, expected = content(archive, name).decode(), (source / name).read_text("utf-8")
+        assert found.count("\n") == expected.count("\n"), name
+        trees = [Bare().visit(ast.parse(text)) for text in (found, expected)]
+        assert len({ast.dump(tree) for tree in trees}) == 1, name
+        assert len({tuple(getattr(node, "lineno", 0) for node in ast.walk(tree)) for tree in trees}) == 1, name
+        tokens = tokenize.generate_tokens(io.StringIO(found).readline)
+        assert [token.string for token in tokens if token.type == tokenize.COMMENT] == [], name
+        assert ast.get_docstring(ast.parse(found)) is None, name
 
 
 def test_the_catalogues_say_what_the_checkouts_say(archive: tarfile.TarFile, source: Path, names: list[str], tmp_path: Path) -> None:
     catalogues = [name for name in names if name.endswith(".po")]
     assert len(catalogues) >= 3
     for name in catalogues:
-        file = archive.extractfile(f"./{TREE}{name}")
-        assert file is not None
-        (tmp_path / "safeip.po").write_bytes(file.read())
+        text = content(archive, name)
+        assert all(b"fuzzy" in line for line in text.splitlines() if line.startswith(b"#"))
+        (tmp_path / "safeip.po").write_bytes(text)
         found, expected = read_catalogue(tmp_path / "safeip.po"), read_catalogue(source / name)
         assert len(found.texts) > 300
         assert (found.texts, found.plural) == (expected.texts, expected.plural), name
@@ -91,7 +132,8 @@ def test_owners_modes_and_directories(archive: tarfile.TarFile) -> None:
         assert (entry.uname, entry.gname) == ("root", "root"), name
         program = entry.isdir() or name in PROGRAMS or ("/examples/" in name and entry.mode & 0o100)
         assert entry.issym() or entry.mode == (0o755 if program else 0o644), f"{name}: {entry.mode:o}"
-    assert [name for name in entries(archive) if name.startswith("etc")] == ["etc", "etc/safeip"]
+    folders = {"etc", "etc/safeip", "etc/fail2ban", *(name.rpartition("/")[0] for name in CONFFILES)}
+    assert {name for name in entries(archive) if name.startswith("etc")} == folders | CONFFILES
     assert not [name for name in entries(archive) if name.startswith(("lib", "bin", "sbin", "var", "run", "usr/bin"))]
     assert entries(archive)["usr/sbin/safeip"].linkname == "../share/safeip/bin/safeip"
 

@@ -69,6 +69,8 @@ def test_installed_removed_and_purged_without_a_trace(throwaway: Throwaway) -> N
         find /changed/etc/systemd -type l | sort
         stat -c '%n %U:%G %a' /etc/safeip /var/lib/safeip /var/lib/safeip/*
         find /usr/share/safeip -name '*.pyc' | grep -q portal/__pycache__/app
+        grep -q usr/share/safeip/src/portal/app.py /var/lib/dpkg/info/safeip.md5sums
+        test -z "$(dpkg --verify safeip)"
         echo code:; safeip check || echo $?
         dpkg -r safeip
         dpkg -P safeip
@@ -77,14 +79,16 @@ def test_installed_removed_and_purged_without_a_trace(throwaway: Throwaway) -> N
     )
     assert said.count(FIRST_STEP) == 1
     assert after(said, "tables:")[0] == "links:"
-    assert [line.removeprefix("/changed/etc/systemd/system/") for line in after(said, "links:")[:7]] == [
+    assert [line.removeprefix("/changed/etc/systemd/system/") for line in after(said, "links:")[:9]] == [
         "multi-user.target.wants/safeip.service",
         "nftables.service.wants/safeip-closed.service",
+        "safeip.service.wants/safeip-teller.service",
         "sysinit.target.wants/safeip-closed.service",
         "/etc/safeip root:root 755",
         "/var/lib/safeip root:root 755",
         "/var/lib/safeip/gate safeip:safeip 700",
         "/var/lib/safeip/portal safeip-portal:safeip-portal 700",
+        "/var/lib/safeip/teller safeip-teller:safeip-teller 700",
     ]
     assert "safeip setup" in after(said, "code:")[0]
     assert after(said, "left:") == []
