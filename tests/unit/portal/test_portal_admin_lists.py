@@ -423,7 +423,7 @@ async def test_history_in_words_newest_first_and_narrowed(tmp_path: Path) -> Non
         history.record("of-a-later-version", reason="so-what", by="token:7")
         found = rows((await yves.get("/admin/history")).text)
         assert [re.split(r"\d\d:\d\d \w+ ", row, maxsplit=1)[1] for row in found[:5]] == [
-            "of-a-later-version so-what token:7",
+            "of-a-later-version so-what 7 token",
             "Link not accepted refused wrong PIN from 2001:db8::/64 Papi link",
             "Moved to another address from 192.0.2.1 mamie Nextcloud 192.0.2.68",
             "Address banned guessed passwords SafeIP 192.0.2.67",
