@@ -56,7 +56,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "trusted-address": ProblemType(422, "Trusted address", "The address lies in a trusted network, which is never closed: nothing needs opening."),
     "special-address": ProblemType(422, "Special address", "The address is not that of a host in the Internet."),
     "refused": ProblemType(422, "Refused", "The gate does not take it; `detail` says why."),
-    "too-many-tries": ProblemType(429, "Too many tries", "Too many wrong tokens or passwords came from this address; Retry-After says for how long."),
+    "too-many-tries": ProblemType(429, "Too many tries", "Too many wrong tokens or passwords came from this address, or the token changed too much; Retry-After says for how long."),
     "defect": ProblemType(500, "Defect", "The portal has a defect; its log names the place."),
     "gate-unavailable": ProblemType(503, "Gate unavailable", "The gate does not answer; what was asked may have happened all the same."),
     "too-many": ProblemType(503, "Too many", "As many grants or bans hold as the configuration allows."),

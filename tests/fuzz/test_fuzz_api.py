@@ -28,13 +28,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
 PATHS = ["status", "grants", "blocked", "banned", "bans", "links", "links/{LINK}", "links/{LINK}/pause", "links/{LINK}/rotate",
          "links/aaaaaa", "history", "people", "people/mamie", "people/yves", "people/mamie/totp",
          "people/mamie/totp/confirm", "people/mamie/invitation", "people/mamie/approve", "people/mamie/refuse",
-         "people/mamie/sign-out", "people/mamie/sessions", "people/%00", "people/\u2160", "nowhere"]  # fmt: skip
+         "grants/cloud/203.0.113.7", "grants/cloud/2001:db8::%2F64", "grants/game/self", "grants/%ff/%00", "grants/nothing/::1",
+         "token", "tokens", "tokens/aaaaaa", "openapi.json", "problems/busy", "problems/%ff", "people/mamie/sign-out", "people/mamie/sessions", "people/%00", "people/\u2160", "nowhere"]  # fmt: skip
 QUERIES = ["", "?", "?service=cloud", "?address=203.0.113.7", "?address=%ff", "?all=true", "?all=maybe", "?last=3", "?last=-1",
            "?last=99999999999", "?who=person:mamie", "?event=granted&event=granted", "?holder=%0a", "?outcome=refused"]  # fmt: skip
 BODIES = json_objects(
     service=st.sampled_from(["cloud", "nothing"]),
     services=st.lists(st.sampled_from(["cloud", "game", "nothing"]), max_size=3),
     address=st.sampled_from(["203.0.113.7", "2001:db8::1", "::1", "0.0.0.0/0"]),
+    scopes=st.lists(st.sampled_from(["read", "grant:any", "root"]), max_size=3),
     label=st.sampled_from(["Mamie", "", "é" * 80, '"']),
     note=st.text(max_size=6),
     uses=st.integers(-1, 5),
@@ -67,7 +69,9 @@ def request(method: str, path: str, body: bytes) -> bytes:
 
 
 GOOD = [
-    request("POST", "grants", b'{"service":"cloud","address":"203.0.113.7","for":"2h","note":"x"}'),
+    request("PUT", "grants/cloud/203.0.113.7", b'{"for":"2h","note":"x"}'),
+    request("DELETE", "grants/cloud/2001:db8::%2F64", b""),
+    request("POST", "tokens", b'{"label":"Router","scopes":["grant:self"],"services":["cloud"],"expires":"365d"}'),
     request("POST", "links", b'{"label":"Jean","services":["cloud"],"for":"2h","uses":3}'),
     request("POST", "people", b'{"name":"jean","services":["cloud"],"links":true}'),
     request("PATCH", "people/mamie", b'{"role":"member","services":["cloud","game"]}'),
