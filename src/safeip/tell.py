@@ -108,8 +108,8 @@ def _try(config: Config) -> int:
         _log(said[-1])
         return 1
     for number, url in enumerate(urls, 1):
-        said = "sent" if (0, mark(url)) in taken else "not one that apprise knows" if mark(url) in postman.wrong else "not sent"
-        print(f"notification URL {number} ({clean(url.partition(':')[0][:20])}): {said}")
+        outcome = "sent" if (0, mark(url)) in taken else "not one that apprise knows" if mark(url) in postman.wrong else "not sent"
+        print(f"notification URL {number} ({clean(url.partition(':')[0][:20])}): {outcome}")
     return 0 if len(taken) == len(urls) else 1
 
 

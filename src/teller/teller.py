@@ -136,6 +136,7 @@ class Teller:
         """What was before is known and not told."""
         self._take(entries, now, tell=False)
         self._state.cursor.begin(entries, now)
+        self._dirty = True
         # fewer are all that there ever were
         self._granted.begin(moment(entries[0]) if len(entries) >= MOST_READ else 0)
 
