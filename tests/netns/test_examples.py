@@ -30,7 +30,7 @@ def replaced(text: str, *pairs: tuple[str, str]) -> str:
 
 
 def test_the_readme_names_each_file_and_no_other() -> None:
-    named = re.findall(r"^([a-z][\w.-]+)  ", (EXAMPLES / "README").read_text("utf-8"), re.MULTILINE)
+    named = re.findall(r"^([a-z][\w.-]+)/?  ", (EXAMPLES / "README").read_text("utf-8"), re.MULTILINE)
     assert sorted([*named, "README"]) == sorted(path.name for path in EXAMPLES.iterdir())
 
 
