@@ -304,6 +304,28 @@ async def test_without_the_library_an_answer_says_what_to_install(tmp_path: Path
         assert (await there.get("/healthz")).status == 200
 
 
+_LATE = """
+import importlib, sys
+import portal.serve
+from safeip import cell_portal
+def mapped():
+    return {line.split()[-1] for line in open("/proc/self/maps", encoding="ascii") if " r-xp " in line and "/" in line}
+for name in cell_portal._LATER[: len(cell_portal._LATER) - int(sys.argv[1])]:
+    importlib.import_module(name)
+before = mapped()
+import portal.metrics_text
+print(*(mapped() - before))
+"""
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+def test_the_library_maps_no_code_in_the_cell(missing: int) -> None:
+    """With the last two of what is imported before, and as a check of this test without them."""
+    command = ["/usr/bin/python3", "-B", "-c", _LATE, str(missing)]
+    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=True)
+    assert bool(done.stdout.strip()) == bool(missing), done.stdout
+
+
 # what belongs together
 
 
