@@ -96,9 +96,20 @@ STATUS: dict[str, Any] = {
         "url": TEXT,
         "services": {
             "type": "object",
-            "additionalProperties": {"type": "object", "properties": {"title": TEXT, "grants": WHOLE, "ports": NAMES}},
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "title": TEXT,
+                    "grants": WHOLE,
+                    "families": {"type": "array", "items": WHOLE, "description": "The grants of IPv4 and of IPv6."},
+                    "closed_packets": WHOLE,
+                    "ports": NAMES,
+                },
+            },
         },
         "grants": WHOLE,
+        "max_grants": WHOLE,
+        "bans": WHOLE,
         "links": an_object("Links", "How many links there are, and are open.", all=WHOLE, open=WHOLE),
         "certificate": maybe(TEXT),
         "record": maybe(TEXT),
