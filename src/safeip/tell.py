@@ -72,6 +72,7 @@ def _run(path: str, config: Config) -> int:
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         teller.run()
         if set(signals) != {signal.SIGHUP}:
             return 0
@@ -88,6 +89,7 @@ def _run(path: str, config: Config) -> int:
 
 def _begin_anew(path: str) -> NoReturn:
     """With what the file says now: all that this process knows is on the disk."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # one more waits until there is a handler again
     program = Path(__file__).parents[2] / "bin" / "safeip"
     os.execv(sys.executable, [sys.executable, "-I", str(program), "--config", path, "tell"])  # noqa: S606 (our own program)
 
