@@ -84,7 +84,7 @@ def scene() -> Iterator[Scene]:
     with ExitStack() as stack:
         host = stack.enter_context(installed("sipf"))
         visitors = []
-        for number in range(1, 6):
+        for number in range(1, 7):
             namespace = stack.enter_context(Namespace(f"visitor{number}", "sipf"))
             ipv4, ipv6 = f"192.0.{number}.10", f"2001:db8:{number}::10"
             veth(
@@ -189,6 +189,24 @@ def test_what_was_closed_by_hand_stays_closed_over_a_restart(scene: Scene) -> No
     scene.opens("203.0.113.8")
     wait_for("the next", lambda: "203.0.113.8" in scene.elements("game4"), 60)
     assert "203.0.113.7" not in scene.elements("game4")
+
+
+def test_the_journal_itself_and_its_text_are_read_and_nobody_forges_a_line(scene: Scene) -> None:
+    host, visitor, victim = scene.host, next(scene.visitors), "198.51.100.99"
+    said = f"link-refused address={victim} outcome=refused reason=unknown"
+    url = host.run("safeip", "link", "add", f"x {said.partition(' ')[2]}", "--service", "game", "--pin", "2468").stdout.strip()
+    assert visitor.open_link(url, pin="1357").status == 403
+    host.run("setpriv", "--reuid=nobody", "--clear-groups", "systemd-cat", "--identifier=safeip", "echo", said)
+    wait_for("the pin", lambda: scene.told("link-refused", visitor.ipv4) == 1, 60)
+    host.run("journalctl", "--sync")
+    assert said in host.run("journalctl", "--identifier=safeip", "--output=cat").stdout.splitlines(), "anybody may write that"
+    host.shell("journalctl --unit=safeip --output=short --no-hostname --no-pager | sed 's/safeip/gateway safeip/' >/root/text")
+    file = "/var/lib/safeip/portal/history.jsonl"
+    for log in ("systemd-journal", "/root/text", file):
+        found = host.run("fail2ban-regex", "--out", "id", log, "/etc/fail2ban/filter.d/safeip.conf").stdout.split()
+        assert found[-1] == visitor.ipv4, log
+        assert len(found) == 13, log
+        assert victim not in found, log
 
 
 def test_nothing_went_wrong(scene: Scene) -> None:
