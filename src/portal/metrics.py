@@ -44,6 +44,7 @@ class Metrics:
         self._fresh_until = -1.0
         self._latest = b""
         self._type = ""
+        self._missing = False
 
     async def show(self, request: web.Request, _caller: object) -> web.Response:
         """The metrics, to who may read them; else a problem as the API has it. No cookie counts."""
@@ -55,7 +56,9 @@ class Metrics:
             async with self._turn:
                 await self._refresh()
         except ImportError as error:
-            log.warning("/metrics needs the package python3-prometheus-client: %s", error)
+            if not self._missing:
+                log.warning("/metrics needs the package python3-prometheus-client: %s", error)
+            self._missing = True
             return web.Response(text="the package python3-prometheus-client is missing\n", status=501)
         return web.Response(body=self._latest, headers={"Content-Type": self._type})
 

@@ -291,16 +291,20 @@ async def test_scrapers_that_come_together_ask_the_gate_once(tmp_path: Path) -> 
 
 
 @in_loop
-async def test_without_the_library_an_answer_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_library_an_answer_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name)
 
     async with house(tmp_path) as there:
         text = await token(there, "read")
         monkeypatch.setattr(importlib, "import_module", missing)
+        await scrape(there, text)
         answer = await scrape(there, text)
         assert answer.status == 501
         assert "python3-prometheus-client" in answer.text
+        assert caplog.text.count("python3-prometheus-client") == 1, "told once, and not with each scrape"
         assert (await there.get("/healthz")).status == 200
 
 
