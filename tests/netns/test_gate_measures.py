@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.net import Namespace, veth
+from lab.process import wait_for
 from nft import wire
 from nft.gate import Gate
 from nft.measures import BOUNDS_S
@@ -70,13 +71,16 @@ def test_blocked_packets_are_counted_by_service_and_outlive_a_change_of_rules(st
     assert closed(gate) == {"cloud": 5, "game": 0}
 
     gateway.run("nft", "flush", "ruleset")
-    gate.repair()
-    while gate.next_s() == 0.0:
+
+    def repaired() -> bool:
+        gate.repair()
         gate.work()
+        return status(gate)["repairs"] == 1
+
+    wait_for("the repair", repaired, 30.0)
     assert closed(gate) == {"cloud": 0, "game": 0}, "a flush takes the counters along"
     knock(stranger, 25566, 2)
     assert closed(gate) == {"cloud": 0, "game": 2}
-    assert status(gate)["repairs"] == 1
 
 
 def test_grants_and_bans_are_told_without_a_look_at_the_kernel(street, monkeypatch):
