@@ -236,7 +236,7 @@ async def test_what_a_path_may_be_spelt_as(tmp_path: Path) -> None:
             ("grants/cloud%2Fgame/203.0.113.9", 404), ("grants/cloud%2F203.0.113.9", 404), ("grants/../grants/cloud/self/..", 404),
             ("grants/CLOUD/self", 404), ("grants/cloud%00/self", 404), ("grants//self", 404), ("grants/cloud/self/", 404), ("grants/cloud;x/self", 404),
             (f"grants/cloud/{'1' * 4000}", 422), (f"grants/{'c' * 4000}/self", 422), ("grants/cloud/203.0.113.010", 422), ("grants/cloud/3405803785", 422),
-            ("grants/cloud/%2e%2e%2f%2e%2e%2fpeople", 422), ("grants/cloud/\u0662", 422),
+            ("grants/cloud/%2e%2e%2f%2e%2e%2fpeople", 422), ("grants/cloud/%D9%A2", 422), ("grants/cloud/%ff", 422),
         ]:  # fmt: skip
             answer = await program.ask("PUT", f"/api/v1/{path}".encode().decode("latin-1"))
             assert answer.status == status, (path, answer.text)
