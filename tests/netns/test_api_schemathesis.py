@@ -41,7 +41,7 @@ def test_every_answer_is_one_that_is_described(gateway: Gateway, tmp_path: Path,
     before = opened(gateway), gateway.cli_json("link", "list")
     url = f"https://{GATEWAY4}:8443"
     command = [
-        sys.executable, "-m", "schemathesis.cli", "--no-color", f"--config-file={tmp_path}/st.toml", "run", f"{url}/api/v1/openapi.json",
+        "env", f"--chdir={tmp_path}", sys.executable, "-m", "schemathesis.cli", "--no-color", f"--config-file={tmp_path}/st.toml", "run", f"{url}/api/v1/openapi.json",
         f"--url={url}", "--tls-verify=false", f"--phases={phases}", f"--max-examples={examples}", "--continue-on-failure", "--no-shrink", *header,
     ]  # fmt: skip
     done: subprocess.CompletedProcess[str] = gateway.visitor.namespace.run(*command, check=False, timeout=600)
