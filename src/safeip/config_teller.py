@@ -18,13 +18,13 @@ def read_teller(root: Section) -> TellerSettings:
     told, reported = Notifications(), AbuseIpdb()
     settings = TellerSettings(
         Notifications(
-            urls_file=notifications.get("urls_file", values.absolute_path, told.urls_file),
+            urls_file=notifications.get("urls_file", secret_file, told.urls_file),
             events=_events(notifications),
             at_most=notifications.get("at_most", values.whole_number(1, 1000), told.at_most),
             language=notifications.get("language", values.choice(*LANGUAGES), told.language),
         ),
         AbuseIpdb(
-            key_file=abuseipdb.get("key_file", values.absolute_path, reported.key_file),
+            key_file=abuseipdb.get("key_file", secret_file, reported.key_file),
             url=abuseipdb.get("url", report_url, REPORT_URL),
             ports=abuseipdb.get("ports", values.whole_number(2, 1000), reported.ports),
             quiet_s=abuseipdb.get("quiet", values.duration_between("15m", "30d"), reported.quiet_s),
@@ -40,6 +40,15 @@ def read_teller(root: Section) -> TellerSettings:
 
 def _events(section: Section) -> tuple[Event, ...]:
     return tuple(dict.fromkeys(one for _, one in section.need_many("events", event, EVENTS, '["ban", "repair"]')))
+
+
+def secret_file(value: object) -> str:
+    """The path of a file that holds a secret. Who wrote the secret itself does not read it again in the log."""
+    try:
+        return values.absolute_path(value)
+    except WrongValueError:
+        right = "write the secret into a file that root and safeip-teller alone can read, and its absolute path here"
+        raise WrongValueError("is not an absolute path", right) from None
 
 
 def event(value: object) -> Event:

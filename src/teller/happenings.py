@@ -39,7 +39,7 @@ def happened(entry: Json, known: Known) -> Happening | None:
         return None
     if event in _REMOVED:
         name = entry.get("person") if event == "person-removed" else None
-        known.forget(str(entry.get("holder") or f"{_REMOVED[event]}:{name}"))
+        known.forget(clean(entry.get("holder") or f"{_REMOVED[event]}:{name}"))
     if event in _OPENS and "address" in entry:
         return _opened(entry, at, known)
     if event == "banned":
@@ -48,7 +48,7 @@ def happened(entry: Json, known: Known) -> Happening | None:
 
 
 def _opened(entry: Json, at: int, known: Known) -> Happening | None:
-    holder = str(entry.get("holder") or entry.get("by"))[:80]
+    holder = clean(entry.get("holder") or entry.get("by"))
     if holder == "cli":  # root opens for everybody
         return None
     address = _text(entry, "address")
@@ -57,7 +57,7 @@ def _opened(entry: Json, at: int, known: Known) -> Happening | None:
         return None
     services = entry.get("services")
     names = tuple(clean(name) for name in services) if isinstance(services, list) else ()
-    return Happening(kind, at, clean(holder), _text(entry, "note"), (address,), names)
+    return Happening(kind, at, holder, _text(entry, "note"), (address,), names)
 
 
 def _text(entry: Json, key: str) -> str:

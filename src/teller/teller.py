@@ -11,6 +11,7 @@ from access.files import NotSaved
 from access.moment import Clock
 from teller import granted
 from teller import state as states
+from teller.clean import clean
 from teller.cursor import moment
 from teller.follower import Follower
 from teller.granted import Granted
@@ -225,4 +226,4 @@ class Teller:
 def once_held(entry: Json) -> str | None:
     """The address that held a grant, as an entry tells."""
     address = entry.get("address")
-    return address if entry.get("event") in _HELD and entry.get("outcome") == "allowed" and isinstance(address, str) else None
+    return clean(address) if entry.get("event") in _HELD and entry.get("outcome") == "allowed" and isinstance(address, str) else None

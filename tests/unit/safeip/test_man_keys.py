@@ -123,6 +123,7 @@ def type_of(key: Key) -> str:
         values.network: f"list of networks, none wider than /{values._WIDEST[4]} (IPv4) or /{values._WIDEST[6]} (IPv6)",
         values.listen: "list of addresses with ports, at least one, each once; IPv6 in brackets",
         values.port_range: "list of ports and ranges, at least one: tcp/443, udp/30000-30010",
+        config_teller.secret_file: "absolute path without ..",
         config_teller.event: "list of " + " or ".join((", ".join(f'"{one}"' for one in EVENTS[:-1]), f'"{EVENTS[-1]}"')) + ", at least one",
         config_teller.report_url: "http or https URL, in ASCII, without user name and password; http to this host alone",
         config_teller.true_or_false: "true or false",
