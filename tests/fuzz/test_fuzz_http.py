@@ -38,9 +38,11 @@ HEADERS = [
     b"Upgrade: websocket\r\nConnection: Upgrade\r\n",
     b"Range: bytes=0-1\r\n",
     b"If-None-Match: *\r\n",
+    b"Authorization: Basic azN2N2FhOnNhZmVpcF9rM3Y3YWE=\r\nUser-Agent: router\r\n",
 ]
 TARGETS = [b"/", b"/l/{LINK}", b"/l/aaaaaa-x", b"/healthz", b"/sign-in?next=/me", b"/?lang=fr&done=x", b"/static/x/style.css",
            b"/me/links/aaaaaa", b"/admin/people/x", b"//evil.example/", b"http://evil.example/", b"/l/%00", b"*", b"/%2e%2e/",
+           b"/auth?service=cloud", b"/auth?service=%ff", b"/nic/update?hostname=cloud&myip=203.0.113.7", b"/nic/update?hostname=,%00&myip=%ff",
            b"/l/" + b"a" * 9000]  # fmt: skip
 WORDS = [b"%0d%0a", b"\r\n\r\n", b":", b"chunked", b"0\r\n\r\n", b"Content-Length: 5\r\n", b"Content-Length: -1\r\n", b"HTTP/1.0",
          b"HTTP/9.9", b"..;/", b"\x7f", b"\xc3\xa9", b"{LINK}"]  # fmt: skip
