@@ -70,8 +70,7 @@ class NicUpdate:
         try:
             visitor = self._site.visitor(request)
             seen = self._site.clients.host(request.remote, request.headers.getall(self._site.clients.header, ()))
-        except BadClientAddress as error:
-            log.warning("a DynDNS client's address cannot be told: %s", error)
+        except BadClientAddress:
             raise _Answer("911") from None
         token = self._token(request, visitor)
         hosts = [name.strip().rstrip(".").lower() for name in ",".join(request.query.getall("hostname", [])).split(",")]

@@ -47,7 +47,7 @@ def _status(control: Control, options: Options) -> None:
             output.print_fields(("warning", trouble))
     print()
     services = [
-        (name, service["title"], ", ".join(service["ports"]), service["grants"])
+        (name, service["title"], ", ".join(service["ports"]) or "by its proxy", service["grants"])
         for name, service in status["services"].items()
     ]
     output.print_table(("SERVICE", "TITLE", "PORTS", "GRANTS"), services, empty="No services.")

@@ -314,8 +314,9 @@ def test_the_portal_answers_what_traefik_sends(gateway: Gateway, family: Family)
         assert gateway.local.fetch("http://127.0.0.1:8080/auth?service=cloud", headers=headers).status == wanted
 
 
-def test_the_example_is_not_one_of_a_service_that_is_open(gateway: Gateway) -> None:
-    """What the kernel closes elsewhere it leaves alone here: the proxy is reached, and the program only through it."""
+def test_the_kernel_leaves_the_port_alone_and_status_says_who_closes(gateway: Gateway) -> None:
+    """The proxy is reached, and the program only through it."""
+    assert re.search(r"^cloud +Nextcloud +by its proxy +0$", gateway.cli("status").stdout, re.MULTILINE)
     assert "tcp . 443" not in gateway.host.run("nft", "list", "map", "inet", "safeip", "ports").stdout
     for family in FAMILIES:
         with pytest.raises((OSError, LabError)):
