@@ -102,6 +102,8 @@ async def test_a_limited_token_learns_of_nothing_beyond(tmp_path: Path) -> None:
                         seen = answer.text.replace("'game' is not", "")
                         assert "game" not in seen.lower(), (scope, path, query, answer.text)
                         assert "Console" not in seen
+                        if path == "/status" and answer.status == 200:
+                            assert answer.json.keys() == {"url", "services"}, "how much is open, blocked and made is the house's"
             for path in ("grants/game/self", "grants/nothing/self"):
                 answer = await program.ask("PUT", f"/api/v1/{path}")
                 assert answer.status in {403, 404}
