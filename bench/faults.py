@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from statistics import median
+from urllib.parse import quote
 
 from bench._figures import shown, table
 from lab.checkout import copy_program
@@ -127,7 +128,7 @@ class Day:
     def grant(self, service: str, *addresses: str) -> None:
         """By the command line's door."""
         for address in addresses:
-            self.door.ask("POST", "/grants", body={"service": service, "address": address, "for": "30d"})
+            self.door.ask("PUT", f"/grants/{service}/{quote(address, safe='')}", body={"for": "30d"})
 
     def turn(self) -> int:
         """0 and 1 in turn."""
