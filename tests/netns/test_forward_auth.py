@@ -166,6 +166,15 @@ def test_a_forged_address_lets_nobody_in_or_out(gateway: Gateway, proxy: str, li
         assert status(stranger, family, headers={**forged, "Connection": "close, X-Forwarded-For"}) in {400, 401, 500}
 
 
+@pytest.mark.parametrize("host", ["cloud.example.org", "CLOUD.EXAMPLE.ORG", "cloud.example.org.", "cloud.example.org:443", "cloud.example.org:8888", "x"])
+def test_no_other_way_to_say_the_name_gets_round_the_question(gateway: Gateway, proxy: str, host: str) -> None:
+    """The name of TLS and that of the request need not be the same."""
+    for url in (f"{PORTAL}/", CLOUD, f"{CLOUD}%2e%2e/", f"{CLOUD}.safeip/../", f"{CLOUD}/a//..%2f"):
+        answer = gateway.stranger.fetch(url, headers={"Host": host}, timeout=WITHIN_S)
+        assert "application/json" not in answer.headers.get("Content-Type", ""), (url, answer.status)
+        assert answer.status in {400, 401, 404, 421} or "SafeIP" in answer.text or not answer.body
+
+
 def test_the_page_tells_people_where_to_go(gateway: Gateway, proxy: str) -> None:
     page = gateway.stranger.fetch(CLOUD, headers={"Accept-Language": "de", "Accept": "text/html"})
     assert page.status == 401
