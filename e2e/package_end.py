@@ -13,7 +13,7 @@ from lab.process import PATIENCE, Process
 
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get --yes"
 _DEBCONF = "/var/cache/debconf/tmp.ci/"  # where apt asks before it installs
-_ACCOUNTS = {"safeip", "safeip-portal"}
+_ACCOUNTS = {"safeip", "safeip-portal", "safeip-teller"}
 
 # what may stand in the journal at warning or above, how often, and why
 _UNIT = r"safeip\.service: "
@@ -79,9 +79,9 @@ def _purge(scene: Scene) -> None:
     for file in ("passwd", "group"):
         accounts = set(re.findall(r"(?m)^([^:]+):", scene.sh(f"cat /etc/{file}")))
         were = set(re.findall(r"(?m)^([^:]+):", (scene.layers[-1] / "etc" / file).read_text("utf-8")))
-        report.check(f"/etc/{file} has two more accounts and no other change", accounts - were <= _ACCOUNTS and were <= accounts, accounts ^ were)
-    locked = scene.sh("getent shadow safeip safeip-portal", check=False).splitlines()
-    report.check("both are locked", len(locked) == 2 and all(line.split(":")[1].startswith(("!", "*")) for line in locked), locked)
+        report.check(f"/etc/{file} has three more accounts and no other change", accounts - were <= _ACCOUNTS and were <= accounts, accounts ^ were)
+    locked = scene.sh("getent shadow safeip safeip-portal safeip-teller", check=False).splitlines()
+    report.check("all are locked", len(locked) == 3 and all(line.split(":")[1].startswith(("!", "*")) for line in locked), locked)
     scene.off_and_on(lambda: scene.container.power_off("reboot"))
     scene.nothing_failed()
     scene.check_reached(stranger=True)
