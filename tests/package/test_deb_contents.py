@@ -16,7 +16,7 @@ from portal.catalogue import read_catalogue
 TREE = "usr/share/safeip/"
 PRIVATE = ("src/", "templates/", "static/", "locale/")  # whole, as the checkout has them
 SINGLE = ("bin/safeip", "nft/safeip.nft")
-DOCUMENTS = {"README.Debian", "SECURITY.md.gz", "changelog.gz", "changelog.Debian.gz", "copyright"}
+DOCUMENTS = {"README.Debian", "SECURITY.md", "changelog.gz", "changelog.Debian.gz", "copyright"}
 ELSEWHERE = {
     "usr/sbin/safeip",
     TREE + "certbot-deploy-hook",
@@ -66,7 +66,7 @@ def ours(names: list[str]) -> list[str]:
 
 def test_exactly_these_files(archive: tarfile.TarFile, names: list[str]) -> None:
     found = {name for name, entry in entries(archive).items() if not entry.isdir()}
-    examples = {name.removesuffix(".gz") for name in found if name.startswith("usr/share/doc/safeip/examples/")}
+    examples = {name for name in found if name.startswith("usr/share/doc/safeip/examples/")}
     assert examples == {f"usr/share/doc/safeip/{name}" for name in names if name.startswith("examples/")}
     found -= {name for name in found if name.startswith("usr/share/doc/safeip/examples/")}
     assert found == ELSEWHERE | CONFFILES | {TREE + name for name in ours(names)}
