@@ -162,7 +162,7 @@ def updates(gateway: Gateway, watcher: Watcher | None) -> tuple[float, float]:
     for number in range(UPDATES // 2):
         address = f"198.51.100.{number + 1}"
         begin = time.perf_counter()
-        control.ask("POST", "/grants", body={"service": "cloud", "address": address})
+        control.ask("PUT", f"/grants/cloud/{address}")
         if watcher is not None:
             watcher.until(b"event: rows", address.encode())
         waits.append((time.perf_counter() - begin) * 1e3)
