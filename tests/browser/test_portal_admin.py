@@ -72,6 +72,7 @@ def test_who_knocked_is_let_in_prolonged_closed_and_banned(gateway: Gateway, pag
     page.get_by_role("link", name="History").click()
     page.get_by_label("Address", exact=True).fill("203.0.113.66")
     page.get_by_role("button", name="Search").click()
+    page.wait_for_url(re.compile("address=203"))
     said = page.locator("tbody th").all_inner_texts()
     assert [text.split("\n")[0] for text in said] == [
         "Ban lifted",
