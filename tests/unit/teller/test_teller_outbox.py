@@ -78,9 +78,10 @@ def test_the_url_that_works_hears_once_and_the_other_when_it_works_again(tmp_pat
         assert it.send(NOW + 30) == 1, "the broken one is left alone, the other is not held up"
         assert [one["message"] for one in inbox.messages] == ["first", "second"]
         broken.status = 200
-        assert it.send(NOW + 60) == 2
-        assert [one["message"] for one in broken.messages] == ["first", "second"]
-        assert len(inbox.messages) == 2
+        it.outbox.add(message("third"))
+        assert it.send(NOW + 60) == 4
+        assert [one["message"] for one in broken.messages] == ["first", "second", "third"]
+        assert [one["message"] for one in inbox.messages] == ["first", "second", "third"]
     assert it.log == ["messages wait: notification URL 2 (not reached); tried again later"]
     assert it.outbox.messages == []
 
