@@ -3,13 +3,16 @@
 import http.client
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.gateway import Gateway
+from lab.gateway import ROOT, Gateway
 from lab.process import wait_for
 from lab.visitor import Family, Visitor
 from safeip import sockets
@@ -188,9 +191,41 @@ def test_guessing_tokens_bans_in_the_kernel(gateway: Gateway) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="gives files away")
-def test_the_control_socket_is_a_readers_too_where_there_is_one(tmp_path: Any) -> None:
+def test_the_control_socket_is_a_readers_too_where_there_is_one(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     for reader, mode, group in ((None, 0o600, os.getegid()), (Account("safeip-teller", 12345, 12346), 0o660, 12346)):
         sockets.control(str(path), reader).close()
         assert (path.stat().st_mode & 0o777, path.stat().st_uid, path.stat().st_gid) == (mode, os.getuid(), group)
     assert os.getegid() != 12346
+
+
+AS_READER = """
+import os, socket, sys
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[3]))
+for line in ("GET /api/v1/grants", "GET /api/v1/status", "GET /api/v1/history?last=1", "PUT /api/v1/grants/cloud/203.0.113.9", "GET /api/v1/links"):
+    s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
+    s.sendall(f"{line} HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n".encode())
+    print(s.recv(64).decode().split()[1])
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives the daemon a list of users of its own")
+def test_the_tellers_user_may_read_and_change_nothing(tmp_path: Path) -> None:
+    users = tmp_path / "passwd"
+    others = [line for line in Path("/etc/passwd").read_text().splitlines(keepends=True) if not line.startswith("safeip-teller:")]
+    users.write_text("".join([*others, "safeip-teller:x:54400:54401::/:/usr/sbin/nologin\n"]))
+    with Gateway(prefix="sipz", start=False) as gateway:
+        run = f"mount --bind {users} /etc/passwd && exec {ROOT}/bin/safeip --config {gateway.config} run"
+        gateway.daemon = gateway.host.start("unshare", "--mount", "sh", "-c", run, log=gateway.log)
+        wait_for("the daemon", gateway.healthy, 30)
+        door = gateway.runtime / "control.sock"
+        assert (door.stat().st_mode & 0o777, door.stat().st_gid) == (0o660, 54401)
+
+        def answers(uid: int, gid: int) -> list[str]:
+            command = [sys.executable, "-I", "-c", AS_READER, str(door), str(gid), str(uid)]
+            return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+        assert answers(54400, 54401) == ["200", "200", "200", "403", "403"]
+        assert answers(54402, 54401) == ["403"] * 5, "the group alone is nobody"
+        assert answers(54402, 54402) == [], "who is not of the group does not even reach it"
+        assert gateway.elements("cloud4") == []
