@@ -118,7 +118,7 @@ def _try(config: Config) -> int:
 def _rehearse(config: Config) -> int:
     lines = list(rehearse(config.teller, _house(config), _Daemon(config), _words(config), int(time.time())))
     for line in lines or ["Nothing would be sent."]:
-        print(clean(line))
+        print(clean(line.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")))
     return 0
 
 

@@ -34,7 +34,7 @@ class Home:
         self.configure()
         self.inbox = self.serve("lab.inbox", "9901")
         self.reports = self.serve("lab.abuseipdb", "9902", KEY)
-        gateway.start()
+        gateway.start(60)
 
     def configure(self, **more: object) -> None:
         abuseipdb = {"key_file": self.key, "url": "http://127.0.0.1:9902/api/v2/report", "ports": 4}
@@ -45,7 +45,7 @@ class Home:
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.gateway.host.start(sys.executable, "-m", module, *arguments, log=log, env=env)
         port = f":{int(arguments[0]):04X}"
-        wait_for(module, lambda: port in self.gateway.host.run("cat", "/proc/net/tcp").stdout, 30)
+        wait_for(module, lambda: port in self.gateway.host.run("cat", "/proc/net/tcp").stdout, 60)
         return log
 
     def teller(self) -> Process:
@@ -174,7 +174,9 @@ def test_a_reload_takes_up_another_language_and_no_wrong_file(home: Home) -> Non
         return home.told != []
 
     home.until("the message", told)
-    assert home.told == ["Le lien de Mamie a été ouvert pour la première fois, depuis 192.0.2.10 : cloud."]
+    assert home.told == ["Le lien de Mamie a été ouvert pour la première fois, depuis 192.0.2.10\N{NO-BREAK SPACE}: cloud."]
+    rehearsed = gateway.cli("tell", "--dry-run").stdout
+    assert rehearsed == "message: Le lien de Mamie a été ouvert pour la première fois, depuis 192.0.2.10 : cloud.\n"
     assert teller.stop(30) == 0
 
 
