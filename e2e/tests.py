@@ -7,18 +7,11 @@ FOLDERS = ("tests/unit/nft", "tests/netns")
 FILES = ("tests/fuzz/test_fuzz_wire.py",)
 LEFT_OUT = {
     "test_abuse_kernel.py": "attacks on the portal, whose attackers have half a second for TLS",
-    "test_api_schemathesis.py": "the API's words; what it does in the kernel is what other tests do",
-    "test_backup.py": "files, and a daemon that is stopped and started",
     "test_cli.py": "the command line: words, exit codes and files above the wire",
     "test_demo.py": "the demo shows what other tests assert",
-    "test_dyndns.py": "routers' clients and the portal; a grant is a grant",
-    "test_examples.py": "other programs beside it; what they do in the kernel is what other tests load",
-    "test_forward_auth.py": "asks the gate's book, and not the kernel",
     "test_lab.py": "the lab's own tests: tools, not the product",
     "test_people_cli.py": "people are state of the portal's",
-    "test_prometheus.py": "another program reads what the portal counts; test_gate_measures.py is about the kernel",
     "test_setup.py": "questions at a terminal; what it writes is what other tests load",
-    "test_teller.py": "a process that reads the history and speaks to the Internet",
 }
 
 

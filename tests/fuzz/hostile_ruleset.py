@@ -99,7 +99,7 @@ def _check_service(service: str, keys: dict[str, Any], rules: list[Rule], prefix
         *kept,
         [{"match": {"op": "==", "left": four, "right": f"@{service}4"}}, {"accept": None}],
         [{"match": {"op": "==", "left": six, "right": f"@{service}6"}}, {"accept": None}],
-        [{"goto": {"target": "closed"}}],
+        [{"counter": f"blocked-{service}"}, {"goto": {"target": "closed"}}],
     ]
     if rules != wanted:
         raise Wrong(f"service {service}: {rules}")

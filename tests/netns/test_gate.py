@@ -13,6 +13,7 @@ from nft import rules
 from nft.gate import Gate
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy, PortRange, ServiceRule
+from nft.sets import whole
 from nft.wire import Ban, Grant, List, Revoke
 
 HOUR = 3600
@@ -57,7 +58,7 @@ def listed(gate: Gate, of="grants", service=None, address=None, holder=None) -> 
 
 def kernel(name: str = "cloud4", policy: Policy = POLICY) -> dict[str, object]:
     with contextlib.closing(NetlinkSets(policy.family, policy.table)) as sets:
-        return {str(ip_address(found.key)): found for part in sets.dump(name) for found in part}
+        return {str(ip_address(found.key)): found for part in whole(sets, name) for found in part}
 
 
 def names(gate: Gate) -> list[str]:
