@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import seccomp
 
-from access import files
+from access import crack, files
 from lab.checkout import copy_program
 from lab.gateway import Gateway
 from lab.process import ended, wait_for
@@ -45,6 +45,7 @@ url = "https://open.example.org:8443"
 ports = ["tcp/443"]
 """
 _libc = ctypes.CDLL(None, use_errno=True)
+assert crack  # the portal's user need not be able to read this checkout, as it can an installation's tree
 
 
 @dataclass
