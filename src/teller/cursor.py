@@ -67,6 +67,7 @@ def digest(entry: Json) -> str:
 
 def moment(entry: Json) -> int:
     """When it happened, in seconds since 1970; 0 where it does not say."""
-    with suppress(ValueError, TypeError, AttributeError):
-        return parse_moment(entry["at"]) if "at" in entry else 0
+    at = entry.get("at")
+    with suppress(ValueError):
+        return parse_moment(at) if isinstance(at, str) else 0
     return 0
