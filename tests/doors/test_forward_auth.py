@@ -263,8 +263,10 @@ def test_the_daemon_goes_away_nobody_passes_until_it_is_back(gateway: Gateway, p
     assert status(visitor) == 200
     gateway.kill()
     try:
-        assert status(visitor) >= 500
-        assert status(gateway.stranger) >= 500
+        for away in (visitor, gateway.stranger):
+            answer = away.fetch(CLOUD, timeout=WITHIN_S)
+            # Caddy answers an empty 200 where it takes the visitor to have gone while it asked; the program was not asked then
+            assert answer.status >= 500 or (proxy == "caddy" and not answer.body), answer
     finally:
         gateway.start()
     assert status(visitor) == 200
