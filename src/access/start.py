@@ -93,8 +93,7 @@ def _build(
     clock: Clock,
     monotonic: Clock,
 ) -> Access:
-    with_totp = any(person.totp is not None for person in state.people.values())
-    key = Key.load(f"{state_dir}/secret.key", needed=bool(state.links) or with_totp)
+    key = Key.load(f"{state_dir}/secret.key", needed=state.needs_key)
     history = History(f"{state_dir}/history.jsonl", clock=clock)
     hashes, underway, pace = Hashes(), Underway(), Pace(clock=monotonic)
     guard = Guard(

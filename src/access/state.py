@@ -75,6 +75,11 @@ class Tables:
             raise UnknownPerson(name)
         return self.people[name]
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether anything of it derives from secret.key: URLs of links, TOTP secrets."""
+        return bool(self.links) or any(person.totp is not None for person in self.people.values())
+
     @classmethod
     def read(cls, top: Fields) -> Self:
         """From a document. Raises StateError."""
@@ -121,6 +126,11 @@ class State:
     def links(self) -> Mapping[str, Link]:
         """The links by id, as they are now."""
         return MappingProxyType(self._store.tables.links)
+
+    @property
+    def needs_key(self) -> bool:
+        """See Tables."""
+        return self._store.tables.needs_key
 
     @property
     def people(self) -> Mapping[str, Person]:

@@ -89,7 +89,7 @@ def _tried(config: Config, found: Mapping[str, bytes]) -> Tables:
     path = f"{config.state_dir}/{archive.KEY}"
     if archive.KEY in found:
         Key.parse(path, found[archive.KEY])
-    elif tables.links or any(person.totp is not None for person in tables.people.values()):
+    elif tables.needs_key:
         raise files.StateError(path, "", "is missing, and links and TOTP secrets derive from it")
     return tables
 

@@ -26,20 +26,23 @@ def make_state_directory(config: Config, gate: Account, portal: Account) -> None
     cannot change what is loaded at boot. Raises StartError where one of them is somebody else's, or more or less
     open than that.
     """
-    try:
+    with _told():
         _make(Path(config.state_dir), "the gate", own_account(), 0o755)
         _make(Path(config.gate_dir), "the gate", gate, 0o700)
         _make(Path(config.settings.state_dir), "the portal", portal, 0o700)
-    except PermissionError as error:
-        raise StartError(f"{error.filename} cannot be made ({error.strerror}): systemd-tmpfiles --create safeip.conf") from None
-    except OSError as error:
-        raise StartError(f"{error.filename}: {error.strerror}") from None
 
 
 def make_teller_directory(config: Config, teller: Account) -> None:
     """Make the teller's directory where it is missing. Raises StartError as make_state_directory does."""
-    try:
+    with _told():
         _make(Path(config.teller_dir), "the teller", teller, 0o700)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What the system refuses in a `with` block is a StartError."""
+    try:
+        yield
     except PermissionError as error:
         raise StartError(f"{error.filename} cannot be made ({error.strerror}): systemd-tmpfiles --create safeip.conf") from None
     except OSError as error:
