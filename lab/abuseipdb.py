@@ -5,15 +5,15 @@
 
 import json
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
-from typing import Self
 from urllib.parse import parse_qs
+
+from lab.outside import Outside
 
 DAY_S = 86_400
 AGAIN_S = 900
@@ -21,31 +21,19 @@ _CATEGORIES = range(1, 24)
 _Refusal = tuple[int, str, str | None]
 
 
-class AbuseIpdb(ThreadingHTTPServer):
+class AbuseIpdb(Outside):
     """Listens on loopback. `taken` are the reports it took. `failing`: "500", "503", "garbage", "hang", "drip", "redirect" or "huge"."""
 
-    daemon_threads = True
-
     def __init__(self, port: int = 0, *, key: str = "k" * 80, daily: int = 1000) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(port, _Handler)
         self.key, self.daily, self.failing = key, daily, ""
         self.taken: list[dict[str, str]] = []
         self.asked = 0
-        self.released = threading.Event()
         self.last: dict[str, float] = {}
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/api/v2/report"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self.shutdown()
-        self.server_close()
 
     def refusal(self, key: str | None, given: Mapping[str, str]) -> _Refusal | None:
         """Status, sentence and parameter of what is wrong with a request."""

@@ -3,36 +3,26 @@
 import json
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from lab.outside import Outside
 
 
-class Inbox(ThreadingHTTPServer):
+class Inbox(Outside):
     """Listens on loopback. `messages` are those it took, `paths` where they went. While `hung`, it answers nobody; `status` is its answer."""
 
-    daemon_threads = True
-
     def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(port, _Handler)
         self.messages: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.asked = threading.Event()
         self.hung = False
         self.status = 200
-        self.released = threading.Event()
 
     def url(self, path: str = "secret-token") -> str:
         """A URL of apprise's, with a secret in it."""
         return f"json://127.0.0.1:{self.server_address[1]}/{path}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
