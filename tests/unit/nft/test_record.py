@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -242,9 +243,12 @@ def test_a_disk_that_hangs_holds_up_nobody_and_takes_no_memory(gate: Gate, monke
     gate.put(*(entry(number) for number in range(10)))
     gate.start()
     hanging, go = os.pipe()
+    hangs = threading.Event()
     flush = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (os.read(hanging, 1), flush(fd)))
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (hangs.set(), os.read(hanging, 1), flush(fd)))
     monkeypatch.setattr(record, "_WAITING", 1 << 18)
+    gate.put(entry(0))
+    wait_for("the disk hangs", lambda: (gate.record.go_on(), hangs.is_set())[1])
     for number in range(4_000):
         gate.put(entry(number))
         assert gate.record._disk.waiting <= 2 << 18
