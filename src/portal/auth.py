@@ -59,8 +59,7 @@ class _Auth:
         )
 
     def _visitor(self, request: web.Request) -> Visitor:
-        clients = self._site.clients
-        return clients.behind_proxy(request.remote, request.headers.getall(clients.header, ()))
+        return self._site.clients.behind_proxy(self._site.peer(request), self._site.forwarded(request))
 
     async def _holds(self, service: str, visitor: Visitor) -> bool:
         banned_s = self._site.access.guard.may_try_s(visitor.address, trusted=False)

@@ -15,6 +15,17 @@ class BadClientAddress(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a connection, or whom its PROXY header names; None: not known.
+
+    `outside`: it came in by one of `gate.wan_interfaces`, where no source is trusted.
+    """
+
+    host: str | None
+    outside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Visitor:
     """Where a request comes from. `trusted`: in a network that is never closed, so nothing needs opening."""
 
@@ -36,8 +47,8 @@ class ClientAddress:
     trusted: tuple[Network, ...]
     ipv6_prefix: int
 
-    def visitor(self, peer: str | None, headers: Sequence[str]) -> Visitor:
-        """Who asks, given the peer's address and every line of `header`. Raises BadClientAddress."""
+    def visitor(self, peer: Peer, headers: Sequence[str]) -> Visitor:
+        """Who asks, given the peer and every line of `header`. Raises BadClientAddress."""
         host = self.host(peer, headers)
         trusted = _within(host, self.trusted)
         if isinstance(host, IPv6Address) and host.scope_id is not None:
@@ -49,16 +60,16 @@ class ClientAddress:
             host = IPv6Address(host.packed)
         return Visitor(parse_address(str(host), self.ipv6_prefix), trusted)
 
-    def host(self, peer: str | None, headers: Sequence[str]) -> Host:
+    def host(self, peer: Peer, headers: Sequence[str]) -> Host:
         """The same before it becomes what is granted: one host, IPv6 too. Raises BadClientAddress."""
-        host = _host(peer or "", "the peer")
+        host = _host(peer.host or "", "the peer")
         return self._forwarded(headers) if _within(host, self.proxies) else host
 
-    def is_proxy(self, peer: str | None) -> bool:
+    def is_proxy(self, peer: Peer) -> bool:
         """Whether the header is believed from there. Raises BadClientAddress."""
-        return _within(_host(peer or "", "the peer"), self.proxies)
+        return _within(_host(peer.host or "", "the peer"), self.proxies)
 
-    def behind_proxy(self, peer: str | None, headers: Sequence[str]) -> Visitor:
+    def behind_proxy(self, peer: Peer, headers: Sequence[str]) -> Visitor:
         """As `visitor`, for the answer to a proxy: who it asks for must not be the proxy itself, which is mostly trusted.
 
         Raises BadClientAddress too where the peer passes somebody on and is not in `proxies`, and where a trusted

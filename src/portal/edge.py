@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from portal.client_address import Peer
 from portal.headers import NO_STORE
 from portal.problems import where
 from portal.quiet import http_logger
@@ -40,12 +41,16 @@ SSLProtocol.max_size = 16 * 1024
 
 
 class Connection(web.RequestHandler):
-    """One connection of the public pages. `headers` are those that every answer carries."""
+    """One connection of the public pages. `headers` are those that every answer carries.
+
+    `peer` is who is at its other end: whoever hands over a connection that somebody passes on says so, else it is
+    the socket's, known once the connection is made.
+    """
 
     # Of aiohttp's own names it reads _messages (requests that wait) and _current_request (the one that is
     # answered), which nothing public tells; they are the same in 3.8 and 3.11.
 
-    def __init__(self, server: web.Server, headers: Mapping[str, str]) -> None:
+    def __init__(self, server: web.Server, headers: Mapping[str, str], peer: Peer | None = None) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -57,9 +62,17 @@ class Connection(web.RequestHandler):
             # 600 kB that come compressed would take 60 MB before their size is looked at
             auto_decompress=False,
         )
+        self._named = peer
+        self.peer = peer or Peer(None)
         self._always = headers
         self._ahead = 0
         self._body: StreamReader | None = None  # of the request that was answered last
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, and keep who is there: once the connection is lost its socket tells nobody."""
+        if self._named is None:
+            self.peer = _peer(transport)
+        super().connection_made(transport)
 
     async def start(self) -> None:
         """Answer one request after the other. A target that is no URL may be noticed only here, and ends the connection."""
@@ -147,6 +160,11 @@ class Connection(web.RequestHandler):
         if isinstance(self.transport, asyncio.Transport):
             self.transport.abort()
         self.force_close()
+
+
+def _peer(transport: asyncio.BaseTransport) -> Peer:
+    name = transport.get_extra_info("peername")
+    return Peer(name[0] if isinstance(name, tuple) else None)
 
 
 async def listen(

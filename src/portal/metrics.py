@@ -71,9 +71,9 @@ class Metrics:
         clients, networks = self._site.clients, self._site.settings.metrics_networks
         if not networks:
             return False
-        if not clients.is_proxy(request.remote) and any(name in request.headers for name in _PASSED_ON):
+        if not clients.is_proxy(self._site.peer(request)) and any(name in request.headers for name in _PASSED_ON):
             return False
-        host = clients.host(request.remote, request.headers.getall(clients.header, ()))
+        host = self._site.host(request)
         return any(host in network for network in networks)
 
     async def _refresh(self) -> None:

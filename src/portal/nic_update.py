@@ -22,7 +22,7 @@ from access.moment import Clock
 from access.throttle import Throttle
 from access.token import Token
 from access.tokens import BadToken
-from portal.client_address import BadClientAddress, Host, Visitor
+from portal.client_address import BadClientAddress, Host, Peer, Visitor
 from portal.door import Door
 from portal.site import Site
 
@@ -69,7 +69,7 @@ class NicUpdate:
     async def _update(self, request: web.Request) -> str:
         try:
             visitor = self._site.visitor(request)
-            seen = self._site.clients.host(request.remote, request.headers.getall(self._site.clients.header, ()))
+            seen = self._site.host(request)
         except BadClientAddress:
             raise _Answer("911") from None
         token = self._token(request, visitor)
@@ -135,7 +135,7 @@ class NicUpdate:
         if slash and ":" not in host:
             return None
         try:
-            router, found = self._site.clients.host(host, ()), self._site.clients.visitor(host, ())
+            router, found = self._site.clients.host(Peer(host), ()), self._site.clients.visitor(Peer(host), ())
         except BadClientAddress:
             return None
         special = router.is_unspecified or router.is_multicast or router.is_loopback or router.is_link_local

@@ -1,7 +1,7 @@
 """What every handler works with."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -11,8 +11,9 @@ from access.address import Address
 from access.guard import DEVICE_S
 from access.start import Access
 from portal.browsers import Browsers
-from portal.client_address import ClientAddress, Visitor
+from portal.client_address import ClientAddress, Host, Peer, Visitor
 from portal.cookies import Cookie
+from portal.edge import Connection
 from portal.gate import GateClient
 from portal.measures import Measures
 from portal.pages import Pages
@@ -46,7 +47,20 @@ class Site:
 
     def visitor(self, request: web.Request) -> Visitor:
         """Where a request comes from. Raises BadClientAddress."""
-        return self.clients.visitor(request.remote, request.headers.getall(self.clients.header, ()))
+        return self.clients.visitor(self.peer(request), self.forwarded(request))
+
+    def host(self, request: web.Request) -> Host:
+        """The same before it becomes what is granted. Raises BadClientAddress."""
+        return self.clients.host(self.peer(request), self.forwarded(request))
+
+    def peer(self, request: web.Request) -> Peer:
+        """The other end of the request's connection, by which alone its headers are believed."""
+        connection = request.protocol
+        return connection.peer if isinstance(connection, Connection) else Peer(request.remote)
+
+    def forwarded(self, request: web.Request) -> Sequence[str]:
+        """Every line of the header in which proxies name the visitor."""
+        return request.headers.getall(self.clients.header, ())
 
     def open_page(
         self,

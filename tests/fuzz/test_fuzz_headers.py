@@ -6,7 +6,7 @@ from fuzz_target import fuzzed, spoilt
 from hypothesis import strategies as st
 
 from access.address import BadAddress, parse_address
-from portal.client_address import BadClientAddress, ClientAddress
+from portal.client_address import BadClientAddress, ClientAddress, Peer
 from portal.language import choose
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
@@ -24,16 +24,16 @@ def test_a_forwarded_address_is_the_rightmost_that_is_no_proxy_or_none(data: byt
     """A stranger's header counts for nothing; a proxy's gives the last hop that is no proxy, or is refused."""
     text = data.decode("latin-1")
     clients = ClientAddress(PROXIES, "X-Forwarded-For", (), 64)
-    assert str(clients.visitor("203.0.113.9", [text]).address) == "203.0.113.9"
+    assert str(clients.visitor(Peer("203.0.113.9"), [text]).address) == "203.0.113.9"
     try:
-        told = clients.visitor("10.0.0.1", [text])
+        told = clients.visitor(Peer("10.0.0.1"), [text])
     except BadClientAddress:
         return
-    invented = clients.visitor("10.0.0.1", [f"198.51.100.1, {text}" if text else text])
+    invented = clients.visitor(Peer("10.0.0.1"), [f"198.51.100.1, {text}" if text else text])
     host = ip_address(str(told.address).partition("/")[0])
     if not any(host in proxies for proxies in PROXIES):
         assert told == invented, "what the client put in front counts"
-    assert clients.visitor("10.0.0.1", text.split(",")) == told
+    assert clients.visitor(Peer("10.0.0.1"), text.split(",")) == told
     assert parse_address(str(host), 64) == told.address
     assert not told.trusted
 

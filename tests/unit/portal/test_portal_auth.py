@@ -12,7 +12,7 @@ from portal_house import House, house, in_loop
 
 from access.actor import Actor
 from access.address import parse_address
-from portal.client_address import BadClientAddress, ClientAddress
+from portal.client_address import BadClientAddress, ClientAddress, Peer
 
 PROXY = {"trusted_proxies": (ip_network("127.0.0.1/32"),)}
 ASK = "/auth?service=cloud"
@@ -103,11 +103,11 @@ async def test_a_proxy_that_does_not_tell_who_asks_lets_nobody_in(tmp_path: Path
 
 def test_without_a_proxy_the_peer_is_who_asks() -> None:
     clients = ClientAddress((ip_network("198.51.100.1"),), "X-Forwarded-For", (ip_network("10.0.0.0/8"),), 64)
-    assert str(clients.behind_proxy("203.0.113.7", ()).address) == "203.0.113.7"
+    assert str(clients.behind_proxy(Peer("203.0.113.7"), ()).address) == "203.0.113.7"
     for peer, headers in (("203.0.113.7", ("10.1.2.3",)), ("10.1.2.3", ()), ("10.1.2.3", ("203.0.113.7",)), ("198.51.100.1", ())):
         with pytest.raises(BadClientAddress):
-            clients.behind_proxy(peer, headers)
-    assert clients.behind_proxy("198.51.100.1", ("10.1.2.3",)).trusted
+            clients.behind_proxy(Peer(peer), headers)
+    assert clients.behind_proxy(Peer("198.51.100.1"), ("10.1.2.3",)).trusted
 
 
 @in_loop

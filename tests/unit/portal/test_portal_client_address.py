@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from portal.client_address import BadClientAddress, ClientAddress
+from portal.client_address import BadClientAddress, ClientAddress, Peer
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fe80::/10"))
 PROXIES = (ip_network("192.0.2.0/24"), ip_network("2001:db8:ff::/48"))
@@ -12,7 +12,7 @@ def visitor(
     peer: str | None, *lines: str, header: str = "X-Forwarded-For", trusted: bool = True
 ) -> tuple[str, bool]:
     clients = ClientAddress(PROXIES, header, TRUSTED if trusted else (), 64)
-    found = clients.visitor(peer, lines)
+    found = clients.visitor(Peer(peer), lines)
     return str(found.address), found.trusted
 
 
