@@ -9,24 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from lab.examples import EXAMPLES, example, replaced
 from lab.gateway import GATEWAY4, GATEWAY6, Gateway
-from lab.process import Process, wait_for
-from lab.visitor import Visitor
+from lab.nginx import Nginx
+from lab.process import wait_for
 from safeip.config import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples"
 NAMES = dict.fromkeys(("open.example.org", "cloud.example.org"), (GATEWAY4, GATEWAY6))
 PORTAL, CLOUD = "https://open.example.org:8443", "https://cloud.example.org/"
 LIES = ("203.0.113.99", "203.0.113.99, 127.0.0.1", "2001:db8:bad::1, 203.0.113.99", "nonsense")
-
-
-def replaced(text: str, *pairs: tuple[str, str]) -> str:
-    """A text with other addresses and files; each that is to be replaced is there."""
-    for old, new in pairs:
-        assert old in text
-        text = text.replace(old, new)
-    return text
 
 
 def test_the_readme_names_each_file_and_no_other() -> None:
@@ -34,10 +26,10 @@ def test_the_readme_names_each_file_and_no_other() -> None:
     assert sorted([*named, "README"]) == sorted(path.name for path in EXAMPLES.iterdir())
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
-def test_a_configuration_is_good_and_the_kernel_takes_it(example: Path) -> None:
-    assert read_config(str(example))
-    command = ["unshare", "-n", ROOT / "bin" / "safeip", "--config", example, "check"]
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+def test_a_configuration_is_good_and_the_kernel_takes_it(path: Path) -> None:
+    assert read_config(str(path))
+    command = ["unshare", "-n", ROOT / "bin" / "safeip", "--config", path, "check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -61,39 +53,19 @@ def gateway() -> Iterator[Gateway]:
 def nginx(request: pytest.FixtureRequest, gateway: Gateway, tmp_path: Path) -> Iterator[Path]:
     """nginx with the example, and the same with the other way to pass the address on; its log."""
     certificate, key = gateway._certificate()
-    site = replaced(
-        (EXAMPLES / "nginx.conf").read_text("utf-8"),
+    site = example(
+        "nginx.conf",
         ("/etc/letsencrypt/live/open.example.org/fullchain.pem", certificate),
         ("/etc/letsencrypt/live/open.example.org/privkey.pem", key),
         ("proxy_set_header X-Forwarded-For $remote_addr", f"proxy_set_header X-Forwarded-For {request.param}"),
-        ("/var/log/nginx/", f"{tmp_path}/"),
         ("/var/www/html", str(tmp_path / "webroot")),
         # the lab's own service has this port
         ("listen 80;", "listen 81;"),
         ("listen [::]:80;", "listen [::]:81;"),
     )
-    # as Debian's nginx.conf has it where it matters
-    main = tmp_path / "nginx.conf"
-    main.write_text(
-        f"daemon off;\nuser root;\nworker_processes 1;\npid {tmp_path}/pid;\nerror_log {tmp_path}/error.log;\n"
-        f"events {{}}\nhttp {{ access_log {tmp_path}/access.log; gzip on; types {{ text/html html; }}\n{site}\n}}\n",
-        "utf-8",
-    )
-    command = ["nginx", "-e", str(tmp_path / "first.log"), "-c", str(main)]
-    tried = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
-    assert (tried.returncode, re.findall(r"\[(?:warn|emerg|error|crit)\].*", tried.stderr)) == (0, []), tried.stderr
-    process = gateway.host.start(*command, log=tmp_path / "nginx.log")
-    try:
-        wait_for("nginx", lambda: answers(gateway.visitor, process))
+    with Nginx(gateway.host, tmp_path, site):
         yield tmp_path
-    finally:
-        process.stop()
         gateway.cli("revoke", "--all")
-
-
-def answers(visitor: Visitor, process: Process) -> bool:
-    assert process.poll() is None, process.tail()
-    return visitor.reaches(f"{PORTAL}/healthz") or visitor.reaches(f"{PORTAL}/")
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -157,10 +129,10 @@ def test_certbots_webroot_is_served_to_everybody(gateway: Gateway, nginx: Path) 
 # firewalls beside
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("nftables*.conf")), ids=lambda path: path.name)
-def test_nft_takes_a_ruleset(example: Path) -> None:
-    subprocess.run(["unshare", "-n", "nft", "-c", "-f", example], check=True)
-    assert example.read_text("utf-8").startswith("#!/usr/sbin/nft -f\n")
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("nftables*.conf")), ids=lambda path: path.name)
+def test_nft_takes_a_ruleset(path: Path) -> None:
+    subprocess.run(["unshare", "-n", "nft", "-c", "-f", path], check=True)
+    assert path.read_text("utf-8").startswith("#!/usr/sbin/nft -f\n")
 
 
 def test_an_ordinary_firewall_and_safeip_together_let_in_whoever_both_let_in() -> None:

@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 import yaml
-from test_examples import EXAMPLES, LIES, replaced
+from test_examples import LIES
 
+from lab.caddy import Caddy
+from lab.examples import EXAMPLES, example
 from lab.gateway import GATEWAY4, GATEWAY6, Gateway
-from lab.process import LabError, Process, wait_for
+from lab.nginx import Nginx
+from lab.process import LabError, wait_for
 from lab.visitor import Answer, Family, Visitor
 
 PORTAL, CLOUD = "https://open.example.org", "https://cloud.example.org/"
@@ -41,58 +44,34 @@ def gateway() -> Iterator[Gateway]:
         yield there
 
 
-def nginx(gateway: Gateway, directory: Path) -> list[str]:
+def nginx(gateway: Gateway, directory: Path) -> Nginx:
     certificate, key = gateway._certificate()
-    site = replaced(
-        (EXAMPLES / "nginx-auth.conf").read_text("utf-8"),
+    site = example(
+        "nginx-auth.conf",
         ("/etc/letsencrypt/live/open.example.org/fullchain.pem", certificate),
         ("/etc/letsencrypt/live/open.example.org/privkey.pem", key),
-        ("/var/log/nginx/", f"{directory}/"),
     )
-    main = directory / "nginx.conf"
-    main.write_text(
-        f"daemon off;\nuser root;\nworker_processes 2;\npid {directory}/pid;\nerror_log {directory}/error.log;\n"
-        f"events {{}}\nhttp {{ access_log {directory}/access.log; gzip on;\n{site}\n}}\n",
-        "utf-8",
-    )
-    command = ["nginx", "-e", str(directory / "first.log"), "-c", str(main)]
-    tried = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
-    assert (tried.returncode, re.findall(r"\[(?:warn|emerg|error|crit)\].*", tried.stderr)) == (0, []), tried.stderr
-    return command
+    return Nginx(gateway.host, directory, site, workers=2)
 
 
-def caddy(gateway: Gateway, directory: Path) -> list[str]:
+def caddy(gateway: Gateway, directory: Path) -> Caddy:
     certificate, key = gateway._certificate()
     tls = f"\ttls {certificate} {key}\n"
-    text = replaced(
-        (EXAMPLES / "caddy-auth.Caddyfile").read_text("utf-8"),
+    path = EXAMPLES / "caddy-auth.Caddyfile"
+    assert subprocess.run(["caddy", "fmt", path], capture_output=True, text=True, check=True).stdout == path.read_text("utf-8")
+    text = example(
+        path.name,
         ("\nopen.example.org {\n", f"\nopen.example.org {{\n{tls}"),
         ("\ncloud.example.org {\n", f"\ncloud.example.org {{\n{tls}"),
     )
-    example = EXAMPLES / "caddy-auth.Caddyfile"
-    assert subprocess.run(["caddy", "fmt", example], capture_output=True, text=True, check=True).stdout == example.read_text("utf-8")
-    # the lab's own service has port 80; nothing is asked of any authority
-    settings = f"{{\n\tadmin off\n\tauto_https disable_redirects\n\tstorage file_system {directory}\n\tskip_install_trust\n}}\n"
-    main = directory / "Caddyfile"
-    main.write_text(f"{settings}{text}", "utf-8")
-    return ["env", f"HOME={directory}", "caddy", "run", "--config", str(main), "--adapter", "caddyfile"]
+    return Caddy(gateway.host, directory, text)
 
 
 @pytest.fixture(scope="module", params=[nginx, caddy], ids=["nginx", "caddy"])
 def proxy(request: pytest.FixtureRequest, gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    directory = tmp_path_factory.mktemp("proxy")
-    make: Callable[[Gateway, Path], list[str]] = request.param
-    process = gateway.host.start(*make(gateway, directory), log=directory / "proxy.log")
-    try:
-        wait_for("the proxy", lambda: answers(gateway.visitor, process), WITHIN_S)
+    make: Callable[[Gateway, Path], Nginx | Caddy] = request.param
+    with make(gateway, tmp_path_factory.mktemp("proxy")):
         yield make.__name__
-    finally:
-        process.stop()
-
-
-def answers(visitor: Visitor, process: Process) -> bool:
-    assert process.poll() is None, process.tail()
-    return visitor.reaches(f"{PORTAL}/healthz")
 
 
 @pytest.fixture(autouse=True)
