@@ -2,11 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+from access.address import Address
+
+Family = Literal["ipv4", "ipv6"]
+FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A protected service. Durations in seconds; `url`: where a visitor goes next; `ports` as "tcp/443"."""
+    """A protected service. Durations in seconds; `url`: where a visitor goes next; `ports` as "tcp/443".
+
+    `families`: those by which it can be reached at all. What is granted to an address of the other one opens nothing.
+    """
 
     name: str
     title: str
@@ -14,6 +23,11 @@ class Service:
     default_duration_s: int
     max_duration_s: int
     ports: tuple[str, ...]
+    families: tuple[Family, ...] = FAMILIES
+
+    def is_reached(self, address: Address) -> bool:
+        """Whether it can be reached from an address, by its family."""
+        return f"ipv{address.version}" in self.families
 
 
 class Services(Mapping[str, Service]):

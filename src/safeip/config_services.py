@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Literal
 
 from access.duration import format_duration
-from access.services import Service
+from access.services import FAMILIES, Family, Service
 from nft.policy import PortRange, ServiceRule
 from portal.settings import Listen
 from safeip import values
@@ -15,7 +15,7 @@ from safeip.section import Section
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
 _RESERVED = frozenset(  # sets, chains and words of nft that sets NAME4, NAME6 and chains would collide with
-    ("blocked", "banned", "trusted", "closed", "custom", "gate", "ranges", "ports", "arrivals", "held", "ip", "icmpv")
+    ("blocked", "banned", "trusted", "closed", "custom", "gate", "ranges", "ports", "arrivals", "held", "masks", "ip", "icmpv")
 )
 _MOST_SERVICES = 256  # with their ports they fit a line of the wire
 _MOST_PORTS = 1024  # ports and ranges of all services
@@ -57,6 +57,11 @@ def service_name(name: str) -> str:
     return name
 
 
+def family(value: object) -> Family:
+    """A family of addresses."""
+    return values.choice(*FAMILIES)(value)
+
+
 def _check_name(table: Section, name: str) -> None:
     try:
         service_name(name)
@@ -79,9 +84,10 @@ def _service(name: str, section: Section, protected: list[Protected]) -> tuple[S
         wrong = f'"{format_duration(usual)}" is longer than max_duration, "{format_duration(longest)}"'
         section.problem("default_duration", wrong, "shorten it, or write a longer max_duration")
     existing: Literal["cut", "keep"] = section.get("existing", values.choice("cut", "keep"), "cut")
+    families = tuple(dict.fromkeys(one for _, one in section.need_many("families", family, FAMILIES, '["ipv4"]')))
     ranges = tuple(port for _, port in ports)
     service = Service(
-        name=name, title=title, url=url, default_duration_s=usual, max_duration_s=longest, ports=tuple(map(str, ranges))
+        name=name, title=title, url=url, default_duration_s=usual, max_duration_s=longest, ports=tuple(map(str, ranges)), families=families
     )
     return service, ServiceRule(name=name, ports=ranges, max_duration_s=longest, existing=existing)
 
