@@ -86,10 +86,14 @@ def test_the_tree_is_the_checkouts_byte_for_byte(archive: tarfile.TarFile, sourc
 
 
 class Bare(ast.NodeTransformer):
-    """A program without its docstrings."""
+    """A program without its docstrings and the types of its parameters and results."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [part for part in body if not self.idle(part)]  # type: ignore[attr-defined]
@@ -101,9 +105,10 @@ class Bare(ast.NodeTransformer):
 
 
 def test_the_program_is_the_checkouts_line_by_line(archive: tarfile.TarFile, source: Path, names: list[str]) -> None:
-    """Without comments and docstrings, so that an error names the same lines."""
+    """Without comments, docstrings and types that nobody asks for, so that an error names the same lines."""
     modules = [name for name in ours(names) if name.endswith(".py")]
     assert len(modules) > 200
+    typed: list[str] = []
     for name in modules:
         found, expected = content(archive, name).decode(), (source / name).read_text("utf-8")
         assert found.count("\n") == expected.count("\n"), name
@@ -113,6 +118,8 @@ def test_the_program_is_the_checkouts_line_by_line(archive: tarfile.TarFile, sou
         tokens = tokenize.generate_tokens(io.StringIO(found).readline)
         assert [token.string for token in tokens if token.type == tokenize.COMMENT] == [], name
         assert ast.get_docstring(ast.parse(found)) is None, name
+        typed += [name for node in ast.walk(ast.parse(found)) if isinstance(node, ast.arg) and node.annotation]
+    assert typed == []
 
 
 def test_the_catalogues_say_what_the_checkouts_say(archive: tarfile.TarFile, source: Path, names: list[str], tmp_path: Path) -> None:
