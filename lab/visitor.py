@@ -129,7 +129,9 @@ class Visitor:
             connection.sock = self.connect(url, family, timeout)
             # http.client leaves the default port out of Host only where it made the connection itself
             sent.setdefault("Host", parts.netloc)
-            connection.request(method, (parts.path or "/") + ("?" + parts.query if parts.query else ""), body, sent)
+            # whoever refuses may answer, and close, before the body is sent
+            with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
+                connection.request(method, (parts.path or "/") + ("?" + parts.query if parts.query else ""), body, sent)
             try:
                 reply = connection.getresponse()
             except http.client.HTTPException as error:
