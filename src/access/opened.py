@@ -23,6 +23,7 @@ class Reason(StrEnum):
     ENDED = "ended"  # nothing is open any more that could be kept open, or joined by the other family
     TICKET = "bad-ticket"  # not ours, too old, or used
     SAME_FAMILY = "same-family"  # a ticket for the other one
+    OTHER_FAMILY = "other-family"  # none of its services is reached by this one, and a use would be spent on nothing
     NO_SERVICE = "no-service"  # none of the link's services is configured any more
     TRUSTED = "trusted-address"  # always open from here
     ADDRESS = "address-refused"

@@ -74,8 +74,11 @@ class Opening:
         link, services = self._first_usable(token, address, trusted=trusted)
         grants = await self._held(link, services, address)
         view = View(link, services, grants)
-        if link.used_up and not view.remaining_ms:
-            raise Refused(Reason.USED_UP, link)
+        if not view.remaining_ms:
+            if link.used_up:
+                raise Refused(Reason.USED_UP, link)
+            if not trusted:
+                _check_family(link, services, address)
         return view
 
     async def open(
@@ -83,10 +86,10 @@ class Opening:
     ) -> Opened:
         """Grant the link's services to `address`, all or none. Raises Refused, and then nothing was opened.
 
-        A link with `uses` spends one where the address was not open by it already; the use is on disk
-        before the gate is asked, and is given back if the gate refuses. If the gate does not answer, the
-        use stays spent, because the way may be open. A grant never outlives its link's end. Goes on to its
-        end when the caller is cancelled.
+        A link with `uses` spends one where the address was not open by it already, and refuses (OTHER_FAMILY)
+        where none of its services is reached by that address's family. The use is on disk before the gate is
+        asked, and is given back if the gate refuses. If the gate does not answer, the use stays spent, because
+        the way may be open. A grant never outlives its link's end. Goes on to its end when the caller is cancelled.
         """
         return await finish(self._open(token, address, pin, trusted=trusted))
 
@@ -196,6 +199,7 @@ class Opening:
             return await self._still_open(link, services, address)
         if View(link, services, await self._held(link, services, address)).remaining_ms:
             return await self._grant(link, services, address)
+        _check_family(link, services, address)
         try:
             await self._links.spend_use(link.id)
         except NotSaved as error:
@@ -310,3 +314,9 @@ class Opening:
             address=str(address),
             services=link.services if link else (),
         )
+
+
+def _check_family(link: Link, services: tuple[Service, ...], address: Address) -> None:
+    """Refuse a limited link where what it would open is of no use. Not granted either: `families` closes nothing."""
+    if link.uses is not None and not any(service.is_reached(address) for service in services):
+        raise Refused(Reason.OTHER_FAMILY, link)

@@ -12,6 +12,7 @@ _STATUS = {
     Reason.ENDED: 409,
     Reason.TICKET: 403,
     Reason.SAME_FAMILY: 409,
+    Reason.OTHER_FAMILY: 409,
     Reason.TRUSTED: 409,
     Reason.ADDRESS: 403,
     Reason.PIN_LOCKED: 429,

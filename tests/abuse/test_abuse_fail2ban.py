@@ -20,7 +20,7 @@ MISSES: list[dict[str, Any]] = [
 ]
 MISSES += [
     {"event": "link-refused", "outcome": "refused", "reason": reason, "address": VICTIM, "holder": "link:k3v9aa", "note": "Mamie"}
-    for reason in ("paused", "expired", "used-up", "pin-needed", "pin-locked", "ended", "trusted-address", "gate-unavailable")
+    for reason in ("paused", "expired", "used-up", "other-family", "pin-needed", "pin-locked", "ended", "trusted-address", "gate-unavailable")
 ]
 MISSES += [
     {"event": "token-refused", "outcome": "refused", "reason": "expired", "address": VICTIM, "holder": "token:k3v9aa", "note": "Router"},
