@@ -20,7 +20,8 @@ class Live:
     def take(self, event: dict[str, Any]) -> None:
         """Take one part. Raises ValueError, KeyError or TypeError for what is no such event."""
         for row in event["services"]:
-            service = Service(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+            values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+            service = Service(**values)
             self._coming[service.name] = service
         self._trusted += [ip_network(network) for network in event["trusted"]]
         if not event["more"]:
