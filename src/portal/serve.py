@@ -74,7 +74,8 @@ async def serve(
             gate = await GateClient.connect(gate_socket)
             stack.callback(gate.close)
             services = Services(settings.services)
-            settings = replace(settings, services=services)
+            warnings = list(settings.warnings)
+            settings = replace(settings, services=services, warnings=warnings)
             access = start(settings.state_dir, services, gate, settings.limits)
             stack.push_async_callback(access.close)
             pages = Pages(_ROOT, secure=is_secure(settings))
@@ -82,7 +83,7 @@ async def serve(
             site = make_site(settings, access, gate, pages, certificate=certificate)
             if enter_cell is not None:
                 enter_cell()
-            await gate.watch(_listener(EventKeeper(access.history), Live(services, site.clients)))
+            await gate.watch(_listener(EventKeeper(access.history), Live(services, site.clients, warnings)))
             await stack.enter_async_context(_listening(site, certificate.context if certificate else None, listeners, control, ControlPeers(owner, reader)))
             ready()
             gate.closed.add_done_callback(lambda closed: _end(stop, closed.result()))

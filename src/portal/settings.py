@@ -4,7 +4,7 @@ Light on purpose: `safeip.config` fills these types in the gate's process too, w
 neither asyncio nor aiohttp.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
@@ -48,7 +48,7 @@ class Settings:
     Who comes from `metrics_networks` sees the metrics without a token.
     `trusted_networks` are never closed, so nothing needs opening for them. A session that is
     not used for `session_idle_s` ends, and each after `session_lifetime_s`; `ban_after` failures within 15 minutes ban an
-    address for `ban_duration_s`.
+    address for `ban_duration_s`. `warnings` are sentences about the configuration for the admin; filled by the daemon.
     """
 
     url: str
@@ -68,6 +68,7 @@ class Settings:
     ban_duration_s: int = 3600
     ipv6_prefix: int = 64
     trusted_networks: tuple[Network, ...] = ()
+    warnings: Sequence[str] = ()
 
     @property
     def limits(self) -> Limits:

@@ -7,13 +7,12 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 
-from access.duration import format_duration
 from nft.policy import Policy
-from portal.settings import Files, Listen, Network, Settings, Tls
-from safeip import values
+from portal.settings import Files, Settings
+from safeip import config_portal, values
 from safeip.config_services import read_services
 from safeip.config_teller import read_teller
 from safeip.problem import ConfigError, NotConfiguredError, Problem, WrongValueError, shown
@@ -25,13 +24,10 @@ DEFAULT_RUNTIME_DIR = "/run/safeip"
 CONTROL_SOCKET = "control.sock"  # in runtime_dir
 DEFAULT_STATE_DIR = "/var/lib/safeip"
 GATE_STATE, PORTAL_STATE, TELLER_STATE = "gate", "portal", "teller"  # in state_dir
-_DEFAULT_LISTEN = (Listen("0.0.0.0", 8443), Listen("::", 8443))  # noqa: S104 - the Internet is meant to reach the portal
 DEFAULT_TRUSTED = tuple(
     ip_network(text)
     for text in ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
 )
-_DEFAULT_SESSION_IDLE_S = 12 * 3600
-_DEFAULT_SESSION_LIFETIME_S = 30 * 86400
 _DEFAULT_BAN_AFTER = 10
 _DEFAULT_BAN_DURATION_S = 3600
 _LONGEST_FILE = 1 << 20  # bytes; a hundred services take ten thousand
@@ -155,10 +151,10 @@ def parse_config(text: str, path: str) -> Config:
     runtime_dir = root.get("runtime_dir", runtime_directory, DEFAULT_RUNTIME_DIR)
     portal, gate = root.section("portal"), root.section("gate")
     prefix = gate.get("ipv6_prefix", values.whole_number(48, 64), 64)
-    trusted = _networks(gate, "trusted_networks", DEFAULT_TRUSTED)
-    listen = _listen(portal)
-    tls = _tls(portal)
-    idle_s, lifetime_s = _session(portal)
+    trusted = config_portal.networks(gate, "trusted_networks", DEFAULT_TRUSTED)
+    listen = config_portal.listen(portal)
+    tls = config_portal.tls(portal)
+    idle_s, lifetime_s = config_portal.session(portal)
     services, rules = read_services(root, listen)
     settings = Settings(
         url=portal.need("url", values.origin, "", 'write the address that visitors use, such as "https://open.example.org:8443"'),
@@ -166,11 +162,11 @@ def parse_config(text: str, path: str) -> Config:
         url_ipv6=portal.get("url_ipv6", values.origin, None),
         listen=listen,
         tls=tls,
-        trusted_proxies=_networks(portal, "trusted_proxies", ()),
+        trusted_proxies=config_portal.hosts(portal, "trusted_proxies"),
         client_ip_header=portal.get(
             "client_ip_header", values.choice("X-Forwarded-For", "X-Real-IP", "CF-Connecting-IP"), "X-Forwarded-For"
         ),
-        metrics_networks=_networks(portal, "metrics_networks", ()),
+        metrics_networks=config_portal.networks(portal, "metrics_networks", ()),
         registration=portal.get("registration", values.choice("closed", "approval"), "closed"),
         session_idle_s=idle_s,
         session_lifetime_s=lifetime_s,
@@ -181,7 +177,7 @@ def parse_config(text: str, path: str) -> Config:
         services=services,
         state_dir=f"{state_dir}/{PORTAL_STATE}",
     )
-    _check_schemes(portal, settings)
+    config_portal.check_schemes(portal, settings)
     family, table = gate.get("table", values.table_name, ("inet", "safeip"))
     policy = Policy(
         mode=gate.get("mode", values.choice("table", "sets"), "table"),
@@ -191,7 +187,7 @@ def parse_config(text: str, path: str) -> Config:
         ipv6_prefix=prefix,
         max_grants=gate.get("max_grants", values.whole_number(1, 1_000_000), 100_000),
         services=rules,
-        portal_ports=_portal_ports(listen),
+        portal_ports=config_portal.portal_ports(listen),
         portal_proxies=settings.trusted_proxies,
     )
     if policy.mode == "table" and policy.family != "inet" and gate.sound("mode"):
@@ -235,64 +231,3 @@ def runtime_directory(value: object) -> str:
     if len(os.fsencode(path)) > longest:
         raise WrongValueError(f"{shown(path)} is too long for a socket", f"write a path of at most {longest} bytes")
     return path
-
-
-def _networks(section: Section, key: str, default: tuple[Network, ...]) -> tuple[Network, ...]:
-    """Networks without overlaps, which interval sets of the kernel refuse."""
-    found = [network for _, network in section.many(key, values.network, default, '["192.168.1.0/24"]')]
-    four = [network for network in found if isinstance(network, IPv4Network)]
-    six = [network for network in found if isinstance(network, IPv6Network)]
-    return (*collapse_addresses(four), *collapse_addresses(six))
-
-
-def _listen(portal: Section) -> tuple[Listen, ...]:
-    found: dict[Listen, None] = {}
-    for index, listen in portal.need_many("listen", values.listen, _DEFAULT_LISTEN, '["0.0.0.0:8443", "[::]:8443"]'):
-        if listen in found:
-            portal.problem_at("listen", index, f'"{listen}" is listed twice', "write it once")
-        found[listen] = None
-    return tuple(found)
-
-
-def _portal_ports(listen: tuple[Listen, ...]) -> tuple[int, ...]:
-    """Where the Internet reaches the portal. On loopback it is behind a proxy, and the port may be a service's."""
-    return tuple(sorted({own.port for own in listen if not ip_address(own.host).is_loopback}))
-
-
-def _session(portal: Section) -> tuple[int, int]:
-    """How long a session lasts unused and in all, in seconds."""
-    lifetime = portal.get("session_lifetime", values.duration, _DEFAULT_SESSION_LIFETIME_S)
-    idle = portal.get("session_idle", values.duration, min(_DEFAULT_SESSION_IDLE_S, lifetime))
-    if idle > lifetime and portal.sound("session_idle", "session_lifetime"):
-        wrong = f'"{format_duration(idle)}" is longer than session_lifetime, "{format_duration(lifetime)}"'
-        portal.problem("session_idle", wrong, "shorten it, or write a longer session_lifetime")
-    return idle, lifetime
-
-
-def _tls(portal: Section) -> Tls:
-    if not portal.is_table("tls"):
-        return portal.get("tls", _tls_word, "auto")
-    files = portal.section("tls")
-    paths = [
-        files.need(key, values.absolute_path, "", f'write the path of a PEM file, such as "/etc/safeip/{key}.pem"')
-        for key in ("certificate", "key")
-    ]
-    files.close()
-    return Files(*paths)
-
-
-def _tls_word(value: object) -> Tls:
-    if value == "auto":
-        return "auto"
-    if value == "off":
-        return "off"
-    right = 'write "auto", "off" or { certificate = "/path/cert.pem", key = "/path/key.pem" }'
-    raise WrongValueError(f"{shown(value)} is none of the choices", right)
-
-
-def _check_schemes(portal: Section, settings: Settings) -> None:
-    """With TLS on, the portal answers nothing over plain HTTP, so that such links would be dead."""
-    for key, url in (("url", settings.url), ("url_ipv4", settings.url_ipv4), ("url_ipv6", settings.url_ipv6)):
-        if url and url.startswith("http:") and settings.tls != "off" and portal.sound("tls"):
-            right = f'write "https:{url.removeprefix("http:")}", or tls = "off"'
-            portal.problem(key, f"{shown(url)} is plain HTTP, and portal.tls is on", right)

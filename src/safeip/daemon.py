@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from access.files import NotSaved
@@ -23,6 +24,7 @@ from safeip.directories import StartError, lock, make_runtime_directory, make_st
 from safeip.portal_process import CERTIFICATE_GOOD, CERTIFICATE_OLD, READY, PortalProcess
 from safeip.reload import Reload
 from safeip.systemd import Systemd, beat
+from safeip.warnings import warnings
 
 _FOR_GOOD = (os.EX_DATAERR, os.EX_CONFIG)  # how a portal ends that does not start until somebody mends something
 
@@ -47,11 +49,14 @@ def run(config: Config) -> int:
             gate.start()
             closed = Closed(config.gate_dir)
             _write(closed, config)
+            told = warnings(config)
+            for warning in told:
+                log(f"warning: {warning}")
             with contextlib.ExitStack() as bound:  # the gate itself keeps no listening socket
                 listeners = [bound.enter_context(sockets.listener(listen)) for listen in config.settings.listen]
                 reader = privileges.reader_account()
                 control = bound.enter_context(sockets.control(config.control_socket, reader))
-                portal = PortalProcess(config.settings, listeners, control, account, reader)
+                portal = PortalProcess(replace(config.settings, warnings=told), listeners, control, account, reader)
             server = stack.enter_context(contextlib.closing(Server(gate, portal.connection)))
             stack.callback(portal.end)
             reload = stack.enter_context(contextlib.closing(Reload(config, gate, server, closed, systemd, log)))

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -18,6 +18,7 @@ from safeip.config import Config, read_config
 from safeip.output import plural
 from safeip.problem import ConfigError, Problem
 from safeip.systemd import Systemd
+from safeip.warnings import warnings
 
 _PART = 32 * 1024  # bytes of JSON in one event; a line of the wire holds twice as many
 
@@ -48,6 +49,7 @@ class Reload:
         self._wanted = self._failed = self.is_open = False
         self._reading: threading.Thread | None = None
         self._read: Config | Exception | None = None
+        self._told: list[str] = []
         self._done = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def fileno(self) -> int:
@@ -112,6 +114,7 @@ class Reload:
             if refused := fixed(self._config, new):
                 raise ConfigError(refused)  # noqa: TRY301 (the same way as every other problem of the file)
             self._closed.write(new.policy)
+            self._told = warnings(new)
             self._read = new
         except Exception as error:  # noqa: BLE001 (raised in the loop, if it is none of those that are told)
             self._read = error
@@ -127,9 +130,11 @@ class Reload:
                 self._log(f"{second}; it closes what {new.path} says, from the next boot on")
             self._log(f"not reloaded: the kernel refuses the ruleset: {error}; nothing was changed")
             return False
-        for event in events(new):
+        for event in events(new, self._told):
             self._server.tell(event)
         self._log(f"reloaded {new.path}: {changes(self._config, new)}")
+        for warning in self._told:
+            self._log(f"warning: {warning}")
         self._config = new
         return True
 
@@ -168,17 +173,18 @@ def changes(old: Config, new: Config) -> str:
     return "; ".join(told) or "it says what it said before"
 
 
-def events(config: Config) -> Iterator[dict[str, Any]]:
+def events(config: Config, warnings: Iterable[str]) -> Iterator[dict[str, Any]]:
     """What the portal is to know, in parts that fit a line of the wire; all but the last say that there is more."""
     rows: list[tuple[str, Any]] = [("services", asdict(service)) for service in config.settings.services.values()]
     rows += [("trusted", str(network)) for network in config.settings.trusted_networks]
-    part: dict[str, list[Any]] = {"services": [], "trusted": []}
+    rows += [("warnings", warning) for warning in warnings]
+    part: dict[str, list[Any]] = {"services": [], "trusted": [], "warnings": []}
     size = 0
     for kind, row in rows:
         length = len(json.dumps(row))
         if size and size + length > _PART:
             yield {"event": "services", "more": True, **part}
-            part, size = {"services": [], "trusted": []}, 0
+            part, size = {kind: [] for kind in part}, 0
         part[kind].append(row)
         size += length
     yield {"event": "services", "more": False, **part}

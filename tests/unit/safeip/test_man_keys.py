@@ -11,7 +11,7 @@ from access.duration import LONGEST_S, format_duration
 from lab.config import toml
 from nft.policy import PortRange
 from portal.settings import Listen, Network
-from safeip import config, config_services, config_teller, values
+from safeip import config, config_portal, config_services, config_teller, values
 from safeip.config import CONTROL_SOCKET, Config, parse_config, read_config, runtime_directory
 from safeip.reload import fixed
 from safeip.section import Section
@@ -129,7 +129,7 @@ def type_of(key: Key) -> str:
         config_services.family: 'list of "ipv4" or "ipv6", at least one',
         config_teller.true_or_false: "true or false",
         values.table_name: '"inet NAME"; NAME is a letter, then letters, digits, - and _, at most 32',
-        config._tls_word: '"auto", "off" or a table with certificate and key',
+        config_portal._tls_word: '"auto", "off" or a table with certificate and key',
     }
     return kinds[key.parse]
 

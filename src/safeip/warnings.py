@@ -1,0 +1,48 @@
+"""What the configuration may say and what is seldom meant: sentences that say what to do."""
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from portal.settings import Network, Settings
+from safeip.config import Config
+
+# Where a proxy can stand without the Internet between it and the portal: loopback, private (RFC 1918), a carrier's own (RFC 6598),
+# link-local, unique local. ipaddress calls more private: documentation networks.
+_NEAR = tuple(
+    map(
+        ip_network,
+        ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"),
+    )
+)
+
+
+def warnings(config: Config) -> list[str]:
+    """What to tell of a configuration that is good, by `safeip check` and in the log at start and at each reload.
+
+    Raises nothing. At a reload this is called in the gate's cell, beside the loop.
+    """
+    return [*_of_proxies(config.settings)]
+
+
+def _of_proxies(settings: Settings) -> Iterator[str]:
+    for network in settings.trusted_proxies:
+        if not network.is_loopback and network.num_addresses > 1:
+            yield (
+                f"portal.trusted_proxies: {network} is wider than a host: whatever is in it may say where a visitor comes from; "
+                "name the proxy's own address"
+            )
+        if not _near(network):
+            yield (
+                f"portal.trusted_proxies: {network} is in the Internet: whoever comes to hold that address, or is on the way from there, "
+                "decides who gets in; let the proxy come through a tunnel (WireGuard, ssh), and name its address in that"
+            )
+    asked = [name for name, service in settings.services.items() if not service.ports]
+    if asked and not settings.trusted_proxies:
+        yield (
+            f'services.{asked[0]}: closed_by is "proxy", but portal.trusted_proxies is empty, so that no proxy gets an answer for anybody; '
+            "name the proxy's address"
+        )
+
+
+def _near(network: Network) -> bool:
+    return any(network.version == near.version and network.subnet_of(near) for near in _NEAR)  # type: ignore[arg-type]  # of one version

@@ -1,0 +1,79 @@
+"""What is allowed and seldom meant is said, and nothing is said of what is usual."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from access.services import Services
+from portal.client_address import ClientAddress
+from portal.live import Live
+from safeip.config import parse_config
+from safeip.reload import events
+from safeip.warnings import warnings
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def told(proxies: str, service: str = 'ports = ["tcp/443"]') -> list[str]:
+    text = f'[portal]\nurl = "https://open.example.org:8443"\n{proxies}\n[services.cloud]\n{service}\n'
+    return warnings(parse_config(text, "safeip.toml"))
+
+
+@pytest.mark.parametrize(
+    "proxies",
+    ["", "trusted_proxies = []", 'trusted_proxies = ["127.0.0.1", "::1"]', 'trusted_proxies = ["127.0.0.0/8"]',
+     'trusted_proxies = ["192.168.1.2", "192.168.1.3", "fd00::2", "fd00::3", "100.64.0.1", "fe80::1", "169.254.1.1"]'],
+)  # fmt: skip
+def test_what_is_usual_is_not_warned_of(proxies: str) -> None:
+    assert told(proxies) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("192.168.1.0/24", ["wider than a host"]),
+        ("fd00::/64", ["wider than a host"]),
+        ("192.168.1.2/31", ["wider than a host"]),
+        ("203.0.113.5", ["in the Internet"]),
+        ("2001:db8::5", ["in the Internet"]),
+        ("100.128.0.1", ["in the Internet"]),
+        ("172.32.0.1", ["in the Internet"]),
+        ("173.245.48.0/20", ["wider than a host", "in the Internet"]),
+        ("100.0.0.0/8", ["wider than a host", "in the Internet"]),
+        ("fc00::/7", ["wider than a host"]),
+    ],
+)
+def test_a_proxy_that_anybody_may_be_is_warned_of(network: str, words: list[str]) -> None:
+    found = told(f'trusted_proxies = ["127.0.0.1", "{network}"]')
+    assert len(found) == len(words)
+    for warning, word in zip(found, words, strict=True):
+        assert warning.startswith(f"portal.trusted_proxies: {ip_network(network)} is {word}")
+        assert "; " in warning, "what to do"
+
+
+def test_a_service_that_a_proxy_closes_needs_a_proxy() -> None:
+    by_proxy = 'closed_by = "proxy"\nurl = "https://cloud.example.org/"'
+    assert told('trusted_proxies = ["127.0.0.1"]', by_proxy) == []
+    [warning] = told("", by_proxy)
+    assert warning.startswith('services.cloud: closed_by is "proxy", but portal.trusted_proxies is empty')
+
+
+def test_neighbours_are_two_hosts_and_not_one_network() -> None:
+    text = 'trusted_proxies = ["192.168.1.2", "192.168.1.3", "192.168.1.2", "10.0.0.0/24", "10.0.0.7"]'
+    config = parse_config(f'[portal]\nurl = "https://open.example.org"\n{text}\n[services.cloud]\nports = ["tcp/1"]\n', "x")
+    assert [str(network) for network in config.settings.trusted_proxies] == ["192.168.1.2/32", "192.168.1.3/32", "10.0.0.0/24"]
+
+
+def test_the_portal_hears_of_them_at_a_reload() -> None:
+    config = parse_config((ROOT / "examples" / "safeip.toml").read_text("utf-8"), "safeip.toml")
+    heard = ["an old one"]
+    live = Live(Services({}), ClientAddress((), "X-Forwarded-For", (), 64), heard)
+    sentences = [f"{number}: {'x' * 300}" for number in range(300)]
+    parts = list(events(config, sentences))
+    assert len(parts) > 1
+    for event in parts[:-1]:
+        live.take(event)
+        assert heard == ["an old one"]
+    live.take(parts[-1])
+    assert heard == sentences
