@@ -61,11 +61,11 @@ class _Gate:
         }
 
     def _certificate(self) -> str | None:
-        """What is wrong with the certificate's files as they are now."""
+        """What is wrong with the certificate's files as they are now, or that the one in use ends."""
         if (certificate := self._site.certificate) is None:
             return None
         certificate.look()
-        return certificate.trouble
+        return certificate.trouble or certificate.ending(self._site.clock())
 
     async def blocked(self, _call: Call) -> list[dict[str, Any]]:
         now = self._site.clock()

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from portal.certificate_end import ends_at
+from portal.certificate_end import ending, validity
 from portal.settings import Files, Settings
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 _DAYS = 820
 _RENEW_BEFORE_S = 30 * 86400
 _OPENSSL_WITHIN_S = 30
+_LOG = "/var/log/letsencrypt/letsencrypt.log"
 
 # OpenSSL's names for its reasons
 _MISMATCH = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
@@ -46,27 +47,43 @@ def server_certificate(settings: Settings, tell: Callable[[str | None], None] | 
     """
     if settings.tls == "off":
         return None
-    return Certificate(settings.tls if isinstance(settings.tls, Files) else self_signed(settings), tell)
+    if isinstance(settings.tls, Files):
+        return Certificate(settings.tls, tell)
+    return Certificate(self_signed(settings), tell, "systemctl restart safeip makes another")
 
 
 class Certificate:
     """A pair of files, looked at with each handshake: two stat calls, some microseconds.
 
     `context` is for listeners. `trouble` says why newer files are not taken up; the pair read before is in use then.
-    `ends_at`: when the one in use ends, in seconds since 1970, as far as it can be told.
+    `remedy`: what to do about one that comes to its end.
     """
 
-    def __init__(self, files: Files, tell: Callable[[str | None], None] | None = None) -> None:
+    def __init__(
+        self, files: Files, tell: Callable[[str | None], None] | None = None, remedy: str = f"where certbot renews it, {_LOG} says why it does not"
+    ) -> None:
         """Raises FilesError."""
         self._files = files
         self._tell = tell
+        self._remedy = remedy
         self._user = _own_name()
         self.trouble: str | None = None
-        self.ends_at: float | None = None
+        self._validity: tuple[float, float] | None = None
         self._seen = self._stamp()
         self.context = self._current = self._load()
         # A context that handshakes go on with cannot change its certificate; the callback puts another in its place.
         self.context.sni_callback = self._choose
+
+    @property
+    def ends_at(self) -> float | None:
+        """When the one in use ends, in seconds since 1970, as far as it can be told."""
+        return self._validity and self._validity[1]
+
+    def ending(self, now: float) -> str | None:
+        """A sentence on the one in use where it ends soon or has ended; `now` in seconds since 1970."""
+        if self._validity is None or (when := ending(*self._validity, now)) is None:
+            return None
+        return f'portal.tls.certificate: "{self._files.certificate}" {when} and has not been renewed; {self._remedy}'
 
     def look(self) -> None:
         """Take up the files if they have changed."""
@@ -134,7 +151,7 @@ class Certificate:
                 wrong, right = f"is not taken by OpenSSL ({reason})", "have one made with a key of EC P-256, or of RSA with 2048 bits"
                 raise FilesError("certificate", certificate, wrong, right) from None
             raise FilesError("key", key, "is no private key in PEM without a password", "put one there") from None
-        self.ends_at = ends_at(Path(certificate).read_text("ascii", "replace"))
+        self._validity = validity(Path(certificate).read_text("ascii", "replace"))
         return context
 
     def _unreadable(self, name: str, path: str, error: OSError) -> FilesError:

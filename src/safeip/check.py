@@ -1,12 +1,17 @@
 """Whether what the configuration says works here: the ruleset in the kernel, and the certificate for the portal's user."""
 
 import contextlib
+import time
+from typing import TYPE_CHECKING
 
 from nft import rules
 from nft.sets import KernelError
 from portal.settings import Files
 from safeip import privileges
 from safeip.config import Config
+
+if TYPE_CHECKING:
+    from portal.tls import Certificate
 
 
 def refusals(config: Config) -> list[str]:
@@ -23,18 +28,28 @@ def _of_kernel(config: Config) -> list[str]:
     return [f"the kernel refuses the ruleset of {config.path} and {config.custom}: {refusal}" for refusal in found]
 
 
+def ending(config: Config) -> list[str]:
+    """A sentence on a certificate that ends soon or has ended; raises nothing."""
+    found = _certificate(config)
+    return [said] if found and not isinstance(found, str) and (said := found.ending(time.time())) else []
+
+
 def _of_certificate(config: Config) -> list[str]:
-    """As the portal's user, for whoever may become that; others are told to be root."""
+    found = _certificate(config)
+    return [f"{config.path}: {found}"] if isinstance(found, str) else []
+
+
+def _certificate(config: Config) -> "Certificate | str | None":
+    """The one under portal.tls or why it will not do, as the portal's user sees it; None for whoever may not become that."""
     files = config.settings.tls
     if not isinstance(files, Files) or not privileges.has_capability(privileges.CAP_NET_ADMIN):
-        return []
+        return None
     from portal.tls import Certificate, FilesError  # noqa: PLC0415 (OpenSSL, for this alone)
 
     account = privileges.portal_account()
     becoming = contextlib.nullcontext() if account == privileges.own_account() else privileges.acting_as(account)
     try:
         with becoming:
-            Certificate(files)
+            return Certificate(files)
     except FilesError as error:
-        return [f"{config.path}: {error}"]
-    return []
+        return str(error)

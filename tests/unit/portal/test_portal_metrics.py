@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import tomllib
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from portal_house import ROOT, Answer, Browser, House, house, in_loop
 
 from access.actor import Actor
 from portal import metrics
-from portal.certificate_end import ends_at
+from portal.certificate_end import ending, validity
 from portal.metrics_families import FAMILIES
 from portal.version import VERSION
 
@@ -353,12 +354,28 @@ def test_when_a_certificate_ends(tmp_path: Path, days: int) -> None:
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-subj", "/CN=SafeIP"]
     subprocess.run([*make, "-days", str(days), "-keyout", tmp_path / "key.pem", "-out", certificate], check=True, capture_output=True)
     told = subprocess.run(
-        ["openssl", "x509", "-in", certificate, "-noout", "-enddate"], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    said = subprocess.run(["date", "--utc", "+%s", "-d", told.partition("=")[2]], check=True, capture_output=True, text=True)
-    assert ends_at(f"words before\n{certificate.read_text()}") == float(said.stdout)
+        ["openssl", "x509", "-in", certificate, "-noout", "-startdate", "-enddate"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    moments = [
+        float(subprocess.run(["date", "--utc", "+%s", "-d", line.partition("=")[2]], check=True, capture_output=True, text=True).stdout)
+        for line in told
+    ]
+    assert validity(f"words before\n{certificate.read_text()}") == tuple(moments)
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----\n%%\n-----END CERTIFICATE-----", "-----BEGIN CERTIFICATE-----"])
 def test_what_is_no_certificate_has_no_end(text: str) -> None:
-    assert ends_at(text) is None
+    assert validity(text) is None
+
+
+@pytest.mark.parametrize(
+    ("lives_d", "left_d", "said"),
+    [
+        (90, 89, None), (90, 10, None), (90, 9.99, "ends on 2026-03-31"), (90, 0.5, "ends on 2026-03-31"),
+        (90, -0.1, "ended on 2026-03-31"), (90, -9, "ended on 2026-03-31"), (6, 1.6, None), (6, 1.4, "ends on 2026-01-06"),
+    ],
+)  # fmt: skip
+def test_an_end_that_something_should_have_put_off(lives_d: float, left_d: float, said: str | None) -> None:
+    begin = datetime(2025, 12, 31, tzinfo=UTC).timestamp()
+    end = begin + lives_d * 86400
+    assert ending(begin, end, end - left_d * 86400) == said

@@ -132,6 +132,22 @@ def test_off(tmp_path: Path) -> None:
     assert server_context(settings(tmp_path, tls="off")) is None
 
 
+def test_an_end_is_told_with_what_to_do(tmp_path: Path) -> None:
+    now = time.time()
+    own = server_certificate(settings(tmp_path))
+    theirs = Certificate(make_pair(tmp_path / "live", "one.example"))
+    for certificate, remedy in ((own, "systemctl restart safeip makes another"), (theirs, "/var/log/letsencrypt/letsencrypt.log says why")):
+        assert certificate is not None
+        assert certificate.ends_at is not None
+        assert abs(certificate.ends_at - now - tls._DAYS * 86400) < 600
+        assert certificate.ending(now) is None
+        for later, word in ((certificate.ends_at - 9 * 86400, " ends on "), (certificate.ends_at + 60, " ended on ")):
+            said = str(certificate.ending(later))
+            assert said.startswith("portal.tls.certificate: ")
+            assert word in said
+            assert remedy in said
+
+
 @in_loop
 async def test_files_are_taken_up_again_and_a_wrong_pair_is_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
