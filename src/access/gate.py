@@ -6,11 +6,15 @@ from typing import Any, Protocol
 
 from access.address import Address
 from access.moment import moment_text
+from access.shared import Why, why
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant as the kernel has it: milliseconds left, and what passed since it was last renewed."""
+    """A grant as the kernel has it: milliseconds left, and what passed since it was last renewed.
+
+    `others`: somebody else than the holder is let in at the address too.
+    """
 
     service: str
     address: str
@@ -19,6 +23,12 @@ class Grant:
     remaining_ms: int
     packets: int
     bytes: int
+    others: bool = False
+
+    @property
+    def shared(self) -> Why | None:
+        """Why its address is a shared one; None: as far as is known it is not."""
+        return why(self.address, others=self.others)
 
     def as_json(self, now: float) -> dict[str, Any]:
         """For interfaces. `now` in seconds since 1970."""
@@ -31,6 +41,7 @@ class Grant:
             "remaining_s": self.remaining_ms // 1000,
             "packets": self.packets,
             "bytes": self.bytes,
+            "shared": self.shared,
         }
 
 
@@ -108,7 +119,11 @@ class Gate(Protocol):
     async def grants(
         self, *, service: str | None = None, address: Address | None = None, holder: str | None = None
     ) -> list[Grant]:
-        """What is open and matches all that is given."""
+        """What is open and matches all that is given.
+
+        Each grant names one holder. By address and holder comes also what the holder was let in for where a grant names
+        another, who holds it longer: with the end of the holder's own time.
+        """
 
     async def held(self, service: str, address: Address) -> bool:
         """Whether a service is open for an address now. Does not wait for the kernel. GateRefusal where there is no such service."""

@@ -9,6 +9,12 @@ BANS = ("banned4", "banned6")
 """The sets that hold bans; every other holds grants."""
 
 
+Beside = tuple[tuple[str, int], ...]
+"""Who else was let in where an entry names one holder alone: each with the end of their own time in ms, as Entry's."""
+
+_MOST_BESIDE = 10_000  # places that have such; the oldest are forgotten
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An element of a set: a grant, or a ban.
@@ -43,6 +49,7 @@ class Book:
         self._holders: dict[str, dict[Entry, None]] = {}
         self._ends: list[Entry] = []
         self._size = 0
+        self._beside: dict[tuple[str, bytes], Beside] = {}
 
     def __len__(self) -> int:
         return self._size
@@ -52,8 +59,8 @@ class Book:
         return self._sets.get(set_name, {}).get(key)
 
     def put(self, entry: Entry) -> None:
-        """Write an entry, in the place of one with the same key; it becomes its holder's newest."""
-        self.take(entry.set, entry.key)
+        """Write an entry, in the place of one with the same key; it becomes its holder's newest. Who is beside it stays."""
+        self._strike(entry.set, entry.key)
         self._sets.setdefault(entry.set, {})[entry.key] = entry
         self._holders.setdefault(entry.holder, {})[entry] = None
         self._size += 1
@@ -64,7 +71,11 @@ class Book:
             heapq.heappush(self._ends, entry)
 
     def take(self, set_name: str, key: bytes) -> Entry | None:
-        """Strike an entry out; None if there is none."""
+        """Strike an entry out, with who is beside it; None if there is none."""
+        self._beside.pop((set_name, key), None)
+        return self._strike(set_name, key)
+
+    def _strike(self, set_name: str, key: bytes) -> Entry | None:
         entry = self._sets.get(set_name, {}).pop(key, None)
         if entry is not None:
             self._size -= 1
@@ -73,6 +84,33 @@ class Book:
             if not held:
                 del self._holders[entry.holder]
         return entry
+
+    def beside(self, set_name: str, key: bytes) -> Beside:
+        """Who else was let in at the place of an entry. Kept in memory alone."""
+        return self._beside.get((set_name, key), ())
+
+    def put_beside(self, set_name: str, key: bytes, beside: Beside) -> None:
+        """Say so; in place of who was there."""
+        self._beside.pop((set_name, key), None)
+        if beside:
+            if len(self._beside) >= _MOST_BESIDE:
+                del self._beside[next(iter(self._beside))]
+            self._beside[set_name, key] = beside
+
+    def places_beside(self, holder: str) -> list[tuple[str, bytes]]:
+        """Where a holder is beside another."""
+        return [place for place, beside in self._beside.items() if any(who == holder for who, _ in beside)]
+
+    def others(self, entry: Entry, now_ms: int) -> bool:
+        """Whether somebody else than its holder is let in at the address of a grant, by whatever service."""
+        key, holder = entry.key, entry.holder
+        for name, entries in self._sets.items():
+            found = entries.get(key)
+            if found is None or name in BANS:
+                continue
+            if found.holder != holder or any(who != holder and end > now_ms for who, end in self.beside(name, key)):
+                return True
+        return False
 
     def count(self, *set_names: str) -> int:
         """How many entries some sets have."""

@@ -12,7 +12,7 @@ from nft.book import BANS, Entry
 from nft.ledger import Event, Ledger
 from nft.listing import now_ms
 from nft.measures import Measures
-from nft.plan import Plan, element, grants
+from nft.plan import Plan, beside, element, grants
 from nft.policy import Policy
 from nft.repair import Repair
 from nft.rules import Rules, sets_of
@@ -169,9 +169,11 @@ class Gate:
         match request.of:
             case "grants" | "held":
                 chosen = grants(self._ledger.policy, self._ledger.book, request.service, key, request.holder)
+                if key is not None and request.holder is not None:
+                    chosen += beside(self._ledger.policy, self._ledger.book, request.service, key, request.holder, now_ms())
                 if request.of == "held":
-                    return listing.held(self._ledger.policy, chosen)
-                return listing.grants(self._sets, self._ledger.policy, chosen)
+                    return listing.held(self._ledger.policy, self._ledger.book, chosen)
+                return listing.grants(self._sets, self._ledger.policy, self._ledger.book, chosen)
             case "banned":
                 bans = [entry for name in BANS for entry in self._ledger.book.of_set(name)]
                 return listing.banned(self._sets, self._ledger.policy, bans)
@@ -241,7 +243,7 @@ class Gate:
                 match request:
                     case Grant():
                         granted, left, renewed = plan.grant(request)
-                        shown = listing.show(self._ledger.policy, granted)
+                        shown = listing.show(self._ledger.policy, self._ledger.book, granted)
                         answer = {"grants": shown, "left": left, "renewed": renewed}
                     case Revoke():
                         answer = {"revoked": plan.revoke(request)}

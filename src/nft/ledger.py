@@ -110,4 +110,4 @@ class Ledger:
         if entry.set in BANS:
             self.tell({"event": name.replace("grant", "ban"), "address": checks.address(self.policy, entry.key)})
         else:
-            self.tell({"event": name, "grant": listing.show(self.policy, [entry])[0]})
+            self.tell({"event": name, "grant": listing.show(self.policy, self.book, [entry])[0]})

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nft import checks
-from nft.book import Entry
+from nft.book import Book, Entry
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy
 from nft.sets import Element
@@ -26,8 +26,8 @@ def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-def show(policy: Policy, entries: Sequence[Entry], counted: Sequence[Element | None] = ()) -> Items:
-    """Grants as the wire has them; without `counted` nothing has passed yet."""
+def show(policy: Policy, book: Book, entries: Sequence[Entry], counted: Sequence[Element | None] = ()) -> Items:
+    """Grants as the wire has them; without `counted` nothing has passed yet. `others`: somebody else is let in at the address too."""
     now = now_ms()
     counts = counted or [None] * len(entries)
     return [
@@ -39,21 +39,22 @@ def show(policy: Policy, entries: Sequence[Entry], counted: Sequence[Element | N
             "remaining_ms": max(0, entry.end_ms - now),
             "packets": count.packets if count else 0,
             "bytes": count.bytes if count else 0,
+            "others": book.others(entry, now),
         }
         for entry, count in zip(entries, counts, strict=True)
     ]
 
 
-def grants(sets: NetlinkSets, policy: Policy, entries: Sequence[Entry]) -> Iterator[Items]:
+def grants(sets: NetlinkSets, policy: Policy, book: Book, entries: Sequence[Entry]) -> Iterator[Items]:
     """Grants with their counters of this moment."""
     for part, counted in _counted(sets, entries):
-        yield show(policy, part, counted)
+        yield show(policy, book, part, counted)
 
 
-def held(policy: Policy, entries: Sequence[Entry]) -> Iterator[Items]:
+def held(policy: Policy, book: Book, entries: Sequence[Entry]) -> Iterator[Items]:
     """Grants as the book has them: the kernel is not asked."""
     for start in range(0, len(entries), _PART):
-        yield show(policy, entries[start : start + _PART])
+        yield show(policy, book, entries[start : start + _PART])
 
 
 def banned(sets: NetlinkSets, policy: Policy, entries: Sequence[Entry]) -> Iterator[Items]:

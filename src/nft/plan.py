@@ -5,10 +5,12 @@ import sys
 from collections.abc import Iterator
 
 from nft import checks
-from nft.book import BANS, Book, Entry
+from nft.book import BANS, Beside, Book, Entry
 from nft.policy import Policy
 from nft.sets import Change, Element, New, Remove, Replace
 from nft.wire import Ban, Grant, Revoke
+
+_MOST_BESIDE = 8  # that are remembered of a place, the newest: one is enough to know that it is shared
 
 
 class Plan:
@@ -18,7 +20,7 @@ class Plan:
         self._policy = policy
         self._book = book
         self._now_ms = now_ms
-        self._before: list[tuple[str, bytes, Entry | None]] = []
+        self._before: list[tuple[str, bytes, Entry | None, Beside]] = []
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -33,15 +35,17 @@ class Plan:
     def undo(self, mark: int = 0) -> None:
         """Put the book back as it was when `mark` changes had been made."""
         while len(self._before) > mark:
-            set_name, key, entry = self._before.pop()
-            self._book.take(set_name, key)
-            if entry is not None:
-                self._book.put(entry)
+            set_name, key, entry, beside = self._before.pop()
+            if self._book.get(set_name, key) is not entry:
+                self._book.take(set_name, key)
+                if entry is not None:
+                    self._book.put(entry)
+            self._book.put_beside(set_name, key, beside)
 
     def changes(self) -> list[Change]:
         """What the kernel is to do: at most one change for each key."""
         first: dict[tuple[str, bytes], Entry | None] = {}
-        for set_name, key, entry in self._before:
+        for set_name, key, entry, _beside in self._before:
             first.setdefault((set_name, key), entry)
         changes: list[Change] = []
         for (set_name, key), before in first.items():
@@ -74,9 +78,12 @@ class Plan:
             renewed = renewed and held is not None and held.holder == holder
             if held is None and self._book.grants() >= self._policy.max_grants:
                 raise checks.Refusal("too-many", f"{self._policy.max_grants} grants are open, the most allowed")
+            asked, before = Entry(set_name, key, holder, note, end_ms, seconds * 1000), held
             if held is None or held.end_ms < end_ms:
-                held = Entry(set_name, key, holder, note, end_ms, seconds * 1000)
+                held = asked
                 self._put(held)
+            if before is not None and before.holder != holder:
+                self._beside(held, before if held is asked else asked)
             granted.append(held)
         left = self._leave(request.holder, key, request.addresses) if request.addresses else []
         return granted, left, renewed
@@ -89,6 +96,11 @@ class Plan:
         matching = grants(self._policy, self._book, request.service, key, request.holder)
         for entry in matching:
             self._take(entry)
+        beside = [] if request.holder is None else self._book.places_beside(request.holder)
+        for name, place in beside:
+            if key in {None, place} and request.service in {None, name[:-1]}:
+                left = tuple(one for one in self._book.beside(name, place) if one[0] != request.holder)
+                self._put_beside(name, place, left)
         return len(matching)
 
     def ban(self, request: Ban) -> None:
@@ -121,13 +133,27 @@ class Plan:
                 self._take(entry)
         return [checks.address(self._policy, key) for key in oldest_first if key in leaving]
 
+    def _beside(self, entry: Entry, other: Entry) -> None:
+        """The entry names its own holder alone; another is let in there until the end of theirs, which never comes nearer."""
+        ends = dict(self._book.beside(entry.set, entry.key))
+        end_ms = max(ends.pop(other.holder, 0), other.end_ms)
+        stay = [(who, end) for who, end in ends.items() if who != entry.holder and end > self._now_ms]
+        self._put_beside(entry.set, entry.key, (*stay, (other.holder, end_ms))[-_MOST_BESIDE:])
+
     def _put(self, entry: Entry) -> None:
-        self._before.append((entry.set, entry.key, self._book.get(entry.set, entry.key)))
+        self._remember(entry.set, entry.key)
         self._book.put(entry)
 
     def _take(self, entry: Entry) -> None:
-        self._before.append((entry.set, entry.key, entry))
+        self._remember(entry.set, entry.key)
         self._book.take(entry.set, entry.key)
+
+    def _put_beside(self, set_name: str, key: bytes, beside: Beside) -> None:
+        self._remember(set_name, key)
+        self._book.put_beside(set_name, key, beside)
+
+    def _remember(self, set_name: str, key: bytes) -> None:
+        self._before.append((set_name, key, self._book.get(set_name, key), self._book.beside(set_name, key)))
 
 
 def element(entry: Entry, now_ms: int) -> Element:
@@ -150,3 +176,17 @@ def grants(
     else:
         return [entry for name in names for entry in book.of_set(name)]
     return [entry for entry in found if holder is None or entry.holder == holder]
+
+
+def beside(
+    policy: Policy, book: Book, service: str | None, key: bytes, holder: str, now_ms: int
+) -> list[Entry]:
+    """What a holder was let in for at an address where an entry names another, each until the end of their own time."""
+    family = 4 if len(key) == 4 else 6
+    names = [f"{name}{family}" for name in ([service] if service else policy.services)]
+    return [
+        Entry(name, key, holder, "", end_ms, end_ms - now_ms)
+        for name in names
+        for who, end_ms in book.beside(name, key)
+        if who == holder and end_ms > now_ms and (found := book.get(name, key)) is not None and found.holder != holder
+    ]

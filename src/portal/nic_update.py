@@ -8,7 +8,6 @@ import base64
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -19,6 +18,7 @@ from access.gate import GateRefusal, GateUnavailable
 from access.guard import Throttled
 from access.inputs import BadInput
 from access.moment import Clock
+from access.shared import is_carrier
 from access.throttle import Throttle
 from access.token import Token
 from access.tokens import BadToken
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 _CALLS, _CALLS_S = 20, 600
 _HOSTS = 20
 _AT_ONCE = 64  # services in one request to the gate
-_CARRIER = IPv4Network("100.64.0.0/10")  # RFC 6598: the provider's own network, in which nobody is seen from outside
 
 
 class _Answer(Exception):
@@ -139,7 +138,7 @@ class NicUpdate:
         except BadClientAddress:
             return None
         special = router.is_unspecified or router.is_multicast or router.is_loopback or router.is_link_local
-        if found.trusted or special or (router.version == 4 and (router.is_reserved or router in _CARRIER)):
+        if found.trusted or special or (router.version == 4 and router.is_reserved) or is_carrier(found.address):
             return None
         return str(found.address) if slash else str(router), found.address
 

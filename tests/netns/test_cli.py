@@ -20,7 +20,7 @@ PROGRAM = str(ROOT / "bin" / "safeip")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 GRANT = {
     "service": str, "address": str, "holder": str, "note": str, "expires_at": str, "remaining_s": int,
-    "packets": int, "bytes": int,
+    "packets": int, "bytes": int, "shared": (str, type(None)),
 }  # fmt: skip
 LINK = {
     "id": str, "label": str, "owner": (str, type(None)), "services": list, "for": (str, type(None)), "uses": (int, type(None)), "used": int,
@@ -95,7 +95,7 @@ def test_a_grant_is_in_the_kernel_and_listed_as_the_design_says(gateway: Gateway
     assert grant["bytes"] > grant["packets"]
 
     heading, row = gateway.cli("grants").stdout.splitlines()
-    assert heading.split() == ["SERVICE", "ADDRESS", "UNTIL", "HOLDER", "TRAFFIC", "NOTE"]
+    assert heading.split() == ["SERVICE", "ADDRESS", "UNTIL", "HOLDER", "TRAFFIC", "SHARED", "NOTE"]
     assert re.fullmatch(
         rf"cloud +{re.escape(address)} +[-\d]+ [:\d]+ \(in (2 h|1 h 59 min)\) +cli +[.\d]+ k?B +Télé du salon", row
     )

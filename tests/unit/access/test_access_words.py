@@ -170,6 +170,7 @@ def test_grant_as_json() -> None:
         "remaining_s": 43180,
         "packets": 12,
         "bytes": 3456,
+        "shared": None,
     }
 
 

@@ -33,6 +33,7 @@ async def test_grants(tmp_path: Path) -> None:
             "remaining_s": 7200,
             "packets": 0,
             "bytes": 0,
+            "shared": None,
         }
         assert (await h.api("PUT", "grants/game/2001:db8:1::5")).status == 201
         assert h.peer.asked[-1]["services"] == {"game": 7200}
