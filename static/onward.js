@@ -9,7 +9,7 @@ const opened = document.getElementById("opened");
 const next = document.getElementById("next");
 const stay = document.getElementById("stay");
 const keep = document.querySelector("#keep input");
-const { family } = opened.dataset;
+const { family, needs } = opened.dataset;
 let staying = false;
 
 function pause(ms) {
@@ -23,16 +23,20 @@ function within(ms) {
 }
 
 function say(what, said = true) {
-  document.querySelector(`[data-say="${what}"]`).hidden = !said;
+  const sentence = document.querySelector(`[data-say="${what}"]`);
+  if (sentence) {
+    sentence.hidden = !said;
+  }
 }
 
-// Whether the other family is open now as well. A line without it is no failure.
+// Whether the other family is open now as well. A line without it is no failure, but where a service needs it.
 async function openOther() {
   const url = opened.dataset.also;
-  if (!url) {
-    return false;
-  }
   let open = false;
+  if (!url) {
+    say("needs", opened.dataset.family !== needs);
+    return open;
+  }
   try {
     const answer = await fetch(url, { method: "POST", credentials: "omit", signal: within(OTHER_MS) });
     open = answer.ok;
@@ -42,6 +46,7 @@ async function openOther() {
   }
   say("both-families", open);
   say("one-family", !open && opened.dataset.family === family);
+  say("needs", !open && opened.dataset.family !== needs);
   return open;
 }
 
@@ -103,12 +108,15 @@ async function onward() {
   if (!next) {
     return;
   }
-  const answered = await answers(next.href);
-  await shown;
+  const lost = "lost" in opened.dataset && !both;
+  const answered = !lost && await answers(next.href);
+  if (!lost) {
+    await shown;
+  }
   if (!answered) {
     stop();
-    say("no-answer");
-    say("other-family", !both);
+    say("no-answer", !lost);
+    say("other-family", !lost && !both);
     next.textContent = next.dataset.anyway;
   } else if (!staying) {
     location.replace(next.href); // the way back leads past this page

@@ -9,6 +9,7 @@ from access.link import Link
 from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Form
+from portal.needs import needs
 from portal.opens import opens_from, owner_name
 from portal.remembered import remembered
 from portal.site import Site
@@ -45,8 +46,10 @@ class _Home:
             return redirect("/me")
         site, visitor = self._site, self._site.visitor(request)
         grants, ways = await site.gate.grants(address=visitor.address), self._ways(request)
+        opens = opens_from(grants, site.settings.services, site.clock())
         shown: dict[str, Any] = {
-            "opens": opens_from(grants, site.settings.services, site.clock()),
+            "opens": opens,
+            "needs": needs(site, (open_.service for open_ in opens), visitor.address, "/"),
             "trusted": visitor.trusted,
             "address": str(visitor.address),
             "may_ask": site.settings.registration == "approval",

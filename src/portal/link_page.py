@@ -11,6 +11,7 @@ from portal.door import Door, Why
 from portal.form import Fields, Form
 from portal.headers import POLICY, content_policy
 from portal.moments import moment, span
+from portal.needs import needs
 from portal.opens import Opens, owner_name
 from portal.origins import web_origin
 from portal.problems import Problem
@@ -56,7 +57,7 @@ class _LinkPage:
                 token, visitor.address, pin, trusted=visitor.trusted
             )
         except Refused as refused:
-            if refused.reason in {Reason.PIN_NEEDED, Reason.PIN_WRONG}:
+            if refused.reason in {Reason.PIN_NEEDED, Reason.PIN_WRONG, Reason.OTHER_FAMILY}:
                 return await self._page(request, token, visitor, refused.reason.value)
             if refused.reason is Reason.TRUSTED:
                 return await self._page(request, token, Visitor(visitor.address, trusted=True))
@@ -83,8 +84,7 @@ class _LinkPage:
             "opened.html" if view.remaining_ms else "link.html",
             status=403 if notice else 200,
             headers=self._policy(view),
-            # A used-up link is still open from here, and its time does not start again.
-            **{**self._shown(view, visitor), "notice": notice, "asks": not view.link.used_up},
+            **{**self._shown(view, visitor), "notice": notice, "asks": _asks(view, visitor)},
         )
 
     def _opened(self, request: web.Request, visitor: Visitor, token: str, opened: Opened) -> web.Response:
@@ -112,7 +112,8 @@ class _LinkPage:
 
     def _shown(self, view: View, visitor: Visitor) -> dict[str, Any]:
         """What link.html and opened.html say of a link."""
-        now, link = self._site.clock(), view.link
+        now, link, next_url = self._site.clock(), view.link, _next_url(view)
+        needed = needs(self._site, view.services, visitor.address, f"/l/{self._site.access.links.token(link)}")
         return {
             "link": link,
             "owner": owner_name(link),
@@ -126,7 +127,13 @@ class _LinkPage:
             "address": str(visitor.address),
             "family": f"IPv{visitor.address.version}",
             "trusted": visitor.trusted,
-            "next_url": _next_url(view),
+            "next_url": next_url,
+            "needs": needed,
+            # Whether the other family may count for anything
+            "either": needed is None and any(len(service.families) > 1 for service in view.services),
+            # What the page leads to is not reached; nothing is, nor can the page do anything about it
+            "lost": needed is not None and (needed.every or next_url in {service.url for service in needed.services}),
+            "astray": needed is not None and needed.every and (needed.url is None or not _asks(view, visitor)),
             "stay_path": stay_path(self._site, view),
             "manifest": f"/l/{self._site.access.links.token(link)}/app.webmanifest",
             "stay_token": None,
@@ -162,6 +169,13 @@ def _opens(view: View, now: float) -> list[Opens]:
         )
         for service in view.services
     ]
+
+
+def _asks(view: View, visitor: Visitor) -> bool:
+    """Whether the page has its form. What is open from a used-up link stays so, and its time does not start again."""
+    link = view.link
+    reached = link.uses is None or view.remaining_ms or any(service.is_reached(visitor.address) for service in view.services)
+    return bool(reached) and not link.used_up
 
 
 def _next_url(view: View) -> str | None:

@@ -13,6 +13,7 @@ from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
 from portal.moments import Span, span
+from portal.needs import needs
 from portal.opens import Opens, opens_from
 from portal.problems import Problem
 from portal.site import Site
@@ -105,6 +106,7 @@ class _Me:
             # Somebody who has something open here did not just come from elsewhere.
             moved=[] if any(at.here for at in held) else [at for at in held if at.moved],
             services=services,
+            needs=needs(site, services, caller.visitor.address, "/me"),
             durations=durations(services),
             usual=usual(services),
             address=str(caller.visitor.address),

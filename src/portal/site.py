@@ -83,9 +83,12 @@ class Site:
 
     def also_url(self, address: Address, ticket: str | None) -> str | None:
         """Where the browser at `address` opens its other family; None without a ticket, or a name for that family."""
-        settings = self.settings
-        other = settings.url_ipv6 if address.version == 4 else settings.url_ipv4
+        other = self.other_url(address)
         return None if ticket is None or other is None else f"{other}/also/{ticket}"
+
+    def other_url(self, address: Address) -> str | None:
+        """The name of the portal that only the family reaches which `address` is not of; None where there is none."""
+        return self.settings.url_ipv6 if address.version == 4 else self.settings.url_ipv4
 
     def link_url(self, link_token: str) -> str:
         """The URL of a link. A secret."""
