@@ -15,6 +15,8 @@ class Service:
     """A protected service. Durations in seconds; `url`: where a visitor goes next; `ports` as "tcp/443".
 
     `families`: those by which it can be reached at all. What is granted to an address of the other one opens nothing.
+    From and for a shared address (access.shared) nobody but an admin's hand opens it for longer than `shared_max_duration_s`,
+    and with `shared_pin` a link opens it with a PIN only.
     """
 
     name: str
@@ -24,10 +26,17 @@ class Service:
     max_duration_s: int
     ports: tuple[str, ...]
     families: tuple[Family, ...] = FAMILIES
+    shared_max_duration_s: int | None = None
+    shared_pin: bool = False
 
     def is_reached(self, address: Address) -> bool:
         """Whether it can be reached from an address, by its family."""
         return f"ipv{address.version}" in self.families
+
+    def longest_s(self, *, shared: bool) -> int:
+        """For how long it opens at most."""
+        most_s = self.shared_max_duration_s if shared else None
+        return self.max_duration_s if most_s is None else min(most_s, self.max_duration_s)
 
 
 class Services(Mapping[str, Service]):

@@ -26,8 +26,10 @@ Protected = tuple[str, PortRange]
 """Dotted path of a port in the file, and the port."""
 
 
-def read_services(root: Section, listen: tuple[Listen, ...]) -> tuple[Mapping[str, Service], Mapping[str, ServiceRule]]:
-    """All [services.NAME] tables, by name and in the order of the file; `listen` is the portal's own."""
+def read_services(
+    root: Section, listen: tuple[Listen, ...], proxied: tuple[Listen, ...]
+) -> tuple[Mapping[str, Service], Mapping[str, ServiceRule]]:
+    """All [services.NAME] tables, by name and in the order of the file; `listen` and `proxied` are the portal's own."""
     table = root.section("services")
     services: dict[str, Service] = {}
     rules: dict[str, ServiceRule] = {}
@@ -43,7 +45,8 @@ def read_services(root: Section, listen: tuple[Listen, ...]) -> tuple[Mapping[st
     if len(protected) > _MOST_PORTS:
         root.problem("services", f"names {len(protected)} ports", f'write ranges, such as "tcp/25565-25570", and {_MOST_PORTS} at most')
     _check_overlaps(root, protected)
-    _check_portal(root, protected, listen)
+    _check_portal(root, protected, "listen", listen)
+    _check_portal(root, protected, "listen_proxy_protocol", proxied)
     return services, rules
 
 
@@ -85,10 +88,15 @@ def _service(name: str, section: Section, protected: list[Protected]) -> tuple[S
         section.problem("default_duration", wrong, "shorten it, or write a longer max_duration")
     existing: Literal["cut", "keep"] = section.get("existing", values.choice("cut", "keep"), "cut")
     families = tuple(dict.fromkeys(one for _, one in section.need_many("families", family, FAMILIES, '["ipv4"]')))
+    shared = section.get("shared_max_duration", values.duration, None)
+    if shared is not None and shared > longest and section.sound("shared_max_duration", "max_duration"):
+        wrong = f'"{format_duration(shared)}" is longer than max_duration, "{format_duration(longest)}"'
+        section.problem("shared_max_duration", wrong, "shorten it: it caps what max_duration allows")
     ranges = tuple(port for _, port in ports)
     service = Service(
-        name=name, title=title, url=url, default_duration_s=usual, max_duration_s=longest, ports=tuple(map(str, ranges)), families=families
-    )
+        name=name, title=title, url=url, default_duration_s=usual, max_duration_s=longest, ports=tuple(map(str, ranges)), families=families,
+        shared_max_duration_s=shared, shared_pin=section.get("shared_pin", values.true_or_false, False),
+    )  # fmt: skip
     return service, ServiceRule(name=name, ports=ranges, max_duration_s=longest, existing=existing)
 
 
@@ -104,11 +112,11 @@ def _check_overlaps(root: Section, protected: list[Protected]) -> None:
             reaching = (place, port)
 
 
-def _check_portal(root: Section, protected: list[Protected], listen: tuple[Listen, ...]) -> None:
+def _check_portal(root: Section, protected: list[Protected], key: str, listen: tuple[Listen, ...]) -> None:
     """Behind a protected port nobody could open a link. On loopback the portal is behind a proxy."""
     for place, port in protected:
         for own in listen:
             if port.protocol == "tcp" and port.first <= own.port <= port.last and not ip_address(own.host).is_loopback:
-                wrong = f'"{port}" holds the portal\'s own port: portal.listen has "{own}"'
+                wrong = f'"{port}" holds the portal\'s own port: portal.{key} has "{own}"'
                 root.report.add(place, wrong, "leave it out, or let the portal listen elsewhere: nobody could open a link")
                 break

@@ -30,7 +30,7 @@ def read_teller(root: Section) -> TellerSettings:
             quiet_s=abuseipdb.get("quiet", values.duration_between("15m", "30d"), reported.quiet_s),
             daily=abuseipdb.get("daily", values.whole_number(1, 100_000), reported.daily),
             allow=tuple(network for _, network in abuseipdb.many("allow", values.network, reported.allow, '["203.0.113.0/24"]')),
-            dry_run=abuseipdb.get("dry_run", true_or_false, reported.dry_run),
+            dry_run=abuseipdb.get("dry_run", values.true_or_false, reported.dry_run),
         ),
     )
     for section in (notifications, abuseipdb):
@@ -54,13 +54,6 @@ def secret_file(value: object) -> str:
 def event(value: object) -> Event:
     """A kind of what can be told."""
     return values.choice(*EVENTS)(value)
-
-
-def true_or_false(value: object) -> bool:
-    """True or false."""
-    if not isinstance(value, bool):
-        raise WrongValueError(f"{shown(value)} is neither true nor false", "write true or false, without quotes")
-    return value
 
 
 def report_url(value: object) -> str:

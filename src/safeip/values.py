@@ -62,6 +62,13 @@ def _meant(word: str | None) -> str:
     return f' (did you mean "{word}"?)' if word else ""
 
 
+def true_or_false(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise WrongValueError(f"{shown(value)} is neither true nor false", "write true or false, without quotes")
+    return value
+
+
 def duration(value: object) -> int:
     """A duration such as "12h", in seconds."""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -127,7 +127,7 @@ def type_of(key: Key) -> str:
         config_teller.event: "list of " + " or ".join((", ".join(f'"{one}"' for one in EVENTS[:-1]), f'"{EVENTS[-1]}"')) + ", at least one",
         config_teller.report_url: "http or https URL, in ASCII, without user name and password; http to this host alone",
         config_services.family: 'list of "ipv4" or "ipv6", at least one',
-        config_teller.true_or_false: "true or false",
+        values.true_or_false: "true or false",
         values.table_name: '"inet NAME"; NAME is a letter, then letters, digits, - and _, at most 32',
         config_portal._tls_word: '"auto", "off" or a table with certificate and key',
     }
