@@ -107,9 +107,12 @@ class NetlinkSets:
             yield [found for message in part for found in elements(message.body, known)[1]]
 
     def names(self, kind: Message) -> list[str]:
-        """The names of the table's sets and maps (GETSET), chains (GETCHAIN) or counters (GETOBJ); none without a table."""
+        """The names of the table's sets and maps (GETSET), chains (GETCHAIN) or counters (GETOBJ); none without a table.
+
+        Sets within a rule, `{ 80, 443 }`, are that rule's, and go with it.
+        """
         attribute = netlink.CHAIN_NAME if kind == Message.GETCHAIN else netlink.SET_NAME  # which is an object's too
-        found = (dict(netlink.attributes(one.body)) for part in self._table_dump(kind) for one in part)
+        found = self._sets() if kind == Message.GETSET else self._table_dump(kind)
         # before Linux 6.5 a dump of chains does not mind the table that it was asked for
         return [netlink.name(values[attribute]) for values in found if netlink.name(values[netlink.TABLE]) == self.table]
 
@@ -117,9 +120,8 @@ class NetlinkSets:
         """The table's sets and maps by name, each with what no other set ever has: the handles of table and set."""
         for answer in self._ask(Message.GETTABLE, b""):
             table = netlink.number(dict(netlink.attributes(answer.body))[netlink.TABLE_HANDLE])
-            found = (dict(netlink.attributes(one.body)) for part in self._table_dump(Message.GETSET) for one in part)
             return {
-                netlink.name(values[netlink.SET_NAME]): (table, netlink.number(values[netlink.SET_HANDLE])) for values in found
+                netlink.name(values[netlink.SET_NAME]): (table, netlink.number(values[netlink.SET_HANDLE])) for values in self._sets()
             }
         return {}
 
@@ -206,10 +208,17 @@ class NetlinkSets:
                 found[places[answer.sequence]] = next(iter(elements(answer.body)[1]), None)
         return found
 
-    def _table_dump(self, kind: Message) -> Iterator[list[netlink.Received]]:
+    def _sets(self) -> Iterator[dict[int, memoryview]]:
+        """The table's sets and maps that have names of their own."""
+        for values in self._table_dump(Message.GETSET):
+            if not netlink.number(values.get(netlink.SET_FLAGS, memoryview(b""))) & netlink.ANONYMOUS:
+                yield values
+
+    def _table_dump(self, kind: Message) -> Iterator[dict[int, memoryview]]:
         """What the table holds of a kind; nothing without a table."""
         try:
-            yield from self._dump(kind, b"")
+            for part in self._dump(kind, b""):
+                yield from (dict(netlink.attributes(one.body)) for one in part)
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise

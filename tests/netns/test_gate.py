@@ -459,6 +459,18 @@ def test_the_admins_own_rules_are_included(network, tmp_path, nft):
     assert rules.check(POLICY, str(custom)) == []
 
 
+def test_own_rules_with_sets_in_them_are_loaded_again_like_others(network, tmp_path, nft):
+    custom = tmp_path / "custom.nft"
+    custom.write_text("tcp dport { 22, 8000-8010 } accept\nmeta l4proto vmap { icmp : accept, ipv6-icmp : accept }\n")
+    warnings: list[str] = []
+    for _ in range(2):
+        with opened(custom=str(custom), warnings=warnings) as gate:
+            one(gate, grant())
+            gate.reload(POLICY)
+            assert list(kernel()) == ["203.0.113.7"]
+    assert warnings == []
+
+
 def test_own_rules_that_nft_refuses_are_left_out_aloud(network, tmp_path, nft):
     """In doubt closed: the services' own rules load all the same."""
     custom = tmp_path / "custom.nft"
