@@ -44,7 +44,8 @@ class Policy:
     table of the admin's. `ipv6_prefix` is the length in bits of what one IPv6 grant covers.
 
     At the portal's TCP ports `portal_ports`, which no service may have, connections are limited by source;
-    not from `portal_proxies`, which bring everybody's.
+    not from `portal_proxies`, which bring everybody's. What comes in by one of `wan_interfaces` (`eth0`, `ppp*`) is not
+    trusted by its source.
     """
 
     services: Mapping[str, ServiceRule]
@@ -56,6 +57,7 @@ class Policy:
     max_grants: int = 100_000
     portal_ports: tuple[int, ...] = ()
     portal_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    wan_interfaces: tuple[str, ...] = ()
 
     @cached_property
     def trusted4(self) -> Spans:

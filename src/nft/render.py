@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from nft.policy import Policy, PortRange, ServiceRule
@@ -16,11 +16,16 @@ AT_BOOT = "at-boot"
 _BLOCKED = "blocked-"
 
 # what the kernel fills by itself, packet by packet: nobody's to adopt, to restore or to repair
-RECORDS = frozenset({"blocked4", "blocked6", "arrivals4", "arrivals6", "held4", "held6"})
+RECORDS = frozenset(f"{name}{family}" for name in ("blocked", "arrivals", "held", "masks") for family in (4, 6))
 BASE_SETS = RECORDS | {"ports", "banned4", "banned6"}
 BASE_CHAINS = frozenset(
-    {"gate", "trusted", "custom", "ranges", "kept", "closed", "leaving", "unasked"}
+    {"gate", "trusted", "inside", "outside", "masked", "custom", "ranges", "kept", "closed", "leaving", "unasked", "middle"}
     | {"portal", "holding", "flooded", "proxies"}
+)
+# what nobody routes through the Internet: who comes from there with such a source was given it on the way
+_PRIVATE = tuple(
+    ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10")
 )
 
 
@@ -71,9 +76,12 @@ def script(policy: Policy, present: Present, custom: str | None = None) -> str:
             f"table {table} {{",
             _sets(service_sets(policy)),
             *(_service(service, policy) for service in policy.services.values()),
-            _chain("trusted", _accepting("saddr", policy.trusted)),
-            _chain("proxies", _accepting("saddr", policy.portal_proxies)),
-            _chain("unasked", _accepting("daddr", policy.trusted) + _unasked(policy)),
+            _chain("trusted", _by(policy, "iifname", "outside") + _trusted(policy)),
+            _chain("outside", _each("saddr", policy.trusted, "goto masked")),
+            _chain("masked", _masked(policy)),
+            _chain("proxies", _each("saddr", policy.portal_proxies, "accept")),
+            _chain("unasked", _by(policy, "oifname", "middle") + _each("daddr", policy.trusted, "accept") + "\t\tgoto middle\n"),
+            _chain("middle", _middle(policy)),
             _custom(custom),
             _ports(policy),
             "}",
@@ -148,14 +156,40 @@ def _service(service: ServiceRule, policy: Policy) -> str:
     )
 
 
-def _accepting(side: str, networks: Sequence[IPv4Network | IPv6Network]) -> str:
-    return "".join(f"\t\t{_family(network)} {side} {network} accept\n" for network in networks)
+def _each(side: str, networks: Sequence[IPv4Network | IPv6Network], verdict: str) -> str:
+    return "".join(f"\t\t{_family(network)} {side} {network} {verdict}\n" for network in networks)
 
 
-def _unasked(policy: Policy) -> str:
+def _by(policy: Policy, side: str, chain: str) -> str:
+    return "".join(f'\t\t{side} "{name}" goto {chain}\n' for name in policy.wan_interfaces)
+
+
+def _trusted(policy: Policy) -> str:
+    return "".join(_each("saddr", [network], "goto inside" if _is_private(network) else "accept") for network in policy.trusted)
+
+
+def _is_private(network: IPv4Network | IPv6Network) -> bool:
+    """Whether all of it is: a trusted network of the Internet's may be as far away as it likes."""
+    return any(isinstance(own, type(network)) and network.subnet_of(own) for own in _PRIVATE)  # type: ignore[arg-type]
+
+
+def _masked(policy: Policy) -> str:
+    """Recorded for what a stranger would come for: a service's TCP port, or the portal's."""
+    ports = [*map(str, policy.portal_ports), *_tcp_ports(policy)]
+    if not ports:
+        return ""
+    match = f"tcp dport {{ {', '.join(ports)} }}"
+    return f"\t\t{match} update @masks4 {{ ip saddr }}\n\t\t{match} update @masks6 {{ ip6 saddr }}\n"
+
+
+def _middle(policy: Policy) -> str:
     """Nothing from a TCP port of a service's. UDP tells no beginning from a middle."""
+    return "".join(f"\t\ttcp sport {ports} drop\n" for ports in _tcp_ports(policy))
+
+
+def _tcp_ports(policy: Policy) -> list[str]:
     ports = [port for service in policy.services.values() for port in service.ports if port.protocol == "tcp"]
-    return "".join(f"\t\ttcp sport {str(port).removeprefix('tcp/')} drop\n" for port in ports)
+    return [str(port).removeprefix("tcp/") for port in ports]
 
 
 def _family(network: IPv4Network | IPv6Network) -> str:

@@ -36,7 +36,7 @@ WORDS = (  # of nft's language, of its tokens that end in a family's number, of 
     "accept", "drop", "reject", "ip", "ip6", "inet", "tcp", "udp", "rt", "rt4", "icmpv", "ether", "set", "map", "chain", "table", "rule", "element", "elements",
     "type", "flags", "timeout", "counter", "limit", "add", "delete", "flush", "list", "reset", "include", "define", "goto", "jump", "return", "queue", "log",
     "meta", "ct", "th", "fib", "hash", "numgen", "osf", "socket", "all", "at", "over", "lo", "gate", "ports", "ranges", "trusted", "custom", "closed", "portal",
-    "holding", "flooded", "proxies", "kept", "leaving", "unasked", "at-boot", "blocked", "banned", "arrivals", "held", "blocked4", "cloud4", "cloud", "clou",
+    "holding", "flooded", "proxies", "kept", "leaving", "unasked", "inside", "outside", "masked", "middle", "masks", "at-boot", "blocked", "banned", "arrivals", "held", "blocked4", "cloud4", "cloud", "clou",
     "service-cloud", "service", "services", "a", "z-", "a--b", "a" * 24, "a" * 25, "-a", "4", "a4", "a6", "none", "true", "class", "__init__", "a.b", "é",
     "A", "a b", "", "cloud\\n", "a\\u0000", "\\u202ea", "x }; flush ruleset; #", "../a", "mixed", "dnat4", "snat", "masquerade", "secmark", "ipv4_addr", "vlan",
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The rules as text: what a policy asks for is in them, and nothing that it does not."""
 
 import re
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -43,13 +44,41 @@ def test_a_service_has_a_counter_that_goes_with_it():
 
 
 def test_what_leaves_in_the_middle_of_a_connection_is_each_tcp_port_of_a_service():
-    assert chain(script(POLICY, Present()), "unasked") == [
-        'oifname "lo" accept',
-        "ip daddr 10.0.0.0/8 accept",
-        "ip6 daddr fc00::/7 accept",
-        "tcp sport 443 drop",
-        "tcp sport 25565-25570 drop",
+    text = script(POLICY, Present())
+    assert chain(text, "unasked") == ['oifname "lo" accept', "ip daddr 10.0.0.0/8 accept", "ip6 daddr fc00::/7 accept", "goto middle"]
+    assert chain(text, "middle") == ["tcp sport 443 drop", "tcp sport 25565-25570 drop"]
+
+
+def test_by_a_wan_interface_nothing_is_trusted_and_a_trusted_source_is_recorded():
+    text = script(replace(POLICY, wan_interfaces=("eth0", "ppp*"), portal_ports=(8443,)), Present())
+    assert chain(text, "trusted") == [
+        'iifname "lo" accept',
+        'iifname "eth0" goto outside',
+        'iifname "ppp*" goto outside',
+        "ip saddr 10.0.0.0/8 goto inside",
+        "ip6 saddr fc00::/7 goto inside",
     ]
+    assert chain(text, "unasked")[:3] == ['oifname "lo" accept', 'oifname "eth0" goto middle', 'oifname "ppp*" goto middle']
+    assert chain(text, "outside")[1:] == ["ip saddr 10.0.0.0/8 goto masked", "ip6 saddr fc00::/7 goto masked"]
+    ports = "tcp dport { 8443, 443, 25565-25570 }"
+    assert chain(text, "masked") == [f"{ports} update @masks4 {{ ip saddr }}", f"{ports} update @masks6 {{ ip6 saddr }}"]
+
+
+def test_a_trusted_network_of_the_internets_may_be_far_away():
+    networks = tuple(map(ip_network, ("127.0.0.0/8", "192.168.1.0/24", "100.64.0.0/10", "203.0.113.0/24", "2001:db8::/64", "fe80::/10")))
+    assert [rule.split()[2:] for rule in chain(script(replace(POLICY, trusted=networks), Present()), "trusted")[1:]] == [
+        ["127.0.0.0/8", "accept"],
+        ["192.168.1.0/24", "goto", "inside"],
+        ["100.64.0.0/10", "goto", "inside"],
+        ["203.0.113.0/24", "accept"],
+        ["2001:db8::/64", "accept"],
+        ["fe80::/10", "goto", "inside"],
+    ]
+
+
+def test_without_a_tcp_port_of_ours_nothing_is_recorded():
+    game = ServiceRule("game", (PortRange("udp", 30000, 30010),), 3600)
+    assert chain(script(Policy({"game": game}, POLICY.trusted), Present()), "masked") == []
 
 
 @pytest.mark.parametrize(("family", "sets"), [("inet", ["cloud4", "cloud6"]), ("ip", ["cloud4"]), ("ip6", ["cloud6"])])
