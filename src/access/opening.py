@@ -74,11 +74,8 @@ class Opening:
         link, services = self._first_usable(token, address, trusted=trusted)
         grants = await self._held(link, services, address)
         view = View(link, services, grants)
-        if not view.remaining_ms:
-            if link.used_up:
-                raise Refused(Reason.USED_UP, link)
-            if not trusted:
-                _check_family(link, services, address)
+        if link.used_up and not view.remaining_ms:
+            raise Refused(Reason.USED_UP, link)
         return view
 
     async def open(

@@ -74,20 +74,6 @@ def test_staying_brings_no_address_of_the_other_family_in(live: Live) -> None:
 # Use.
 
 
-def test_looking_says_it_before_a_pin_is_asked_for(live: Live) -> None:
-    async def main() -> None:
-        async with live() as house:
-            token = await a_link(house, "cloud", pin="4711")
-            with pytest.raises(Refused) as caught:
-                await house.opening.look(token, SIX)
-            assert caught.value.reason is Reason.OTHER_FAMILY
-            assert caught.value.link is not None
-            assert not (await house.opening.look(token, FOUR)).grants
-            assert not (await house.opening.look(token, SIX, trusted=True)).grants, "nothing is closed to them"
-
-    asyncio.run(main())
-
-
 def test_a_link_without_limit_opens_and_its_ticket_opens_what_counts(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
