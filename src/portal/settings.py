@@ -46,7 +46,8 @@ class Settings:
     `url`, `url_ipv4` and `url_ipv6` are origins without a path and without a trailing slash; links are
     built on `url`. `trusted_proxies` are the peers whose `client_ip_header` is believed, empty: none.
     Who comes from `metrics_networks` sees the metrics without a token.
-    `trusted_networks` are never closed, so nothing needs opening for them. A session that is
+    `trusted_networks` are never closed, so nothing needs opening for them, but for who comes in by an interface of `wan`
+    (`eth0`, `ppp*`), where no source is trusted. A session that is
     not used for `session_idle_s` ends, and each after `session_lifetime_s`; `ban_after` failures within 15 minutes ban an
     address for `ban_duration_s`. `warnings` are sentences about the configuration for the admin; filled by the daemon.
     """
@@ -68,6 +69,7 @@ class Settings:
     ban_duration_s: int = 3600
     ipv6_prefix: int = 64
     trusted_networks: tuple[Network, ...] = ()
+    wan: tuple[str, ...] = ()
     warnings: Sequence[str] = ()
 
     @property

@@ -152,6 +152,7 @@ def parse_config(text: str, path: str) -> Config:
     portal, gate = root.section("portal"), root.section("gate")
     prefix = gate.get("ipv6_prefix", values.whole_number(48, 64), 64)
     trusted = config_portal.networks(gate, "trusted_networks", DEFAULT_TRUSTED)
+    wan = tuple(dict.fromkeys(name for _, name in gate.many("wan_interfaces", values.interface, (), '["eth0", "ppp*"]')))
     listen = config_portal.listen(portal)
     tls = config_portal.tls(portal)
     idle_s, lifetime_s = config_portal.session(portal)
@@ -174,6 +175,7 @@ def parse_config(text: str, path: str) -> Config:
         ban_duration_s=portal.get("ban_duration", values.duration_between("1m", "30d"), _DEFAULT_BAN_DURATION_S),
         ipv6_prefix=prefix,
         trusted_networks=trusted,
+        wan=wan,
         services=services,
         state_dir=f"{state_dir}/{PORTAL_STATE}",
     )
@@ -189,6 +191,7 @@ def parse_config(text: str, path: str) -> Config:
         services=rules,
         portal_ports=config_portal.portal_ports(listen),
         portal_proxies=settings.trusted_proxies,
+        wan_interfaces=wan,
     )
     if policy.mode == "table" and policy.family != "inet" and gate.sound("mode"):
         wrong = values.not_inet(f"{policy.family} {policy.table}")

@@ -25,7 +25,7 @@ _PART = 32 * 1024  # bytes of JSON in one event; a line of the wire holds twice 
 # The rest needs a restart. What a change of one of them would mean elsewhere is found by its dotted path in the file.
 _LIVE_SETTINGS = frozenset({"services", "trusted_networks"})
 _LIVE_POLICY = frozenset({"services", "trusted", "max_grants"})
-_ELSEWHERE = frozenset({"state_dir", "ipv6_prefix", "portal_ports", "portal_proxies"})  # told by another key of the file
+_ELSEWHERE = frozenset({"state_dir", "ipv6_prefix", "portal_ports", "portal_proxies", "wan"})  # told by another key of the file
 
 
 class Reload:

@@ -21,6 +21,7 @@ _BRACKETS = re.compile(r"\[[^][]*\](:[0-9]*)?")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?")
 _TABLE = re.compile(r"(inet|ip6?) ([A-Za-z][A-Za-z0-9_-]{0,31})")
 _WIDEST = {4: 8, 6: 7}  # an IPv4 /8 and the IPv6 private range fc00::/7 are the widest that one home can own
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,14}|[A-Za-z0-9][A-Za-z0-9_.@+-]{0,13}\*")  # 15 bytes: IFNAMSIZ without its zero
 _TITLE_LENGTH = 64
 
 
@@ -139,6 +140,17 @@ def _strict(written: str) -> Network | None:
         return ip_network(written)
     except ValueError:
         return None
+
+
+def interface(value: object) -> str:
+    """The name of a network interface, or with `*` at its end of all that begin so; not all there are."""
+    written = text(value)
+    if written == "lo":
+        raise WrongValueError('"lo" is this host itself', "write the interface that leads to the Internet")
+    if not _INTERFACE.fullmatch(written):
+        right = 'write a name as "ip link" shows it, such as "eth0", or the beginning of several, such as "ppp*"'
+        raise WrongValueError(f"{shown(written)} is not the name of an interface", right)
+    return written
 
 
 def url(value: object) -> str:

@@ -121,6 +121,7 @@ def type_of(key: Key) -> str:
         values.url: "http or https URL, in ASCII, without user name and password",
         values.title: f"text of 1 to {values._TITLE_LENGTH} characters on one line",
         values.network: f"list of networks, none wider than /{values._WIDEST[4]} (IPv4) or /{values._WIDEST[6]} (IPv6)",
+        values.interface: "list of names as ip-link(8) shows them",
         values.listen: "list of addresses with ports, at least one, each once; IPv6 in brackets",
         values.port_range: "list of ports and ranges, at least one: tcp/443, udp/30000-30010",
         config_teller.secret_file: "absolute path without ..",
