@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
+from asyncio.trsock import TransportSocket
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
@@ -71,7 +72,7 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, and keep who is there: once the connection is lost its socket tells nobody."""
         if self._named is None:
-            self.peer = _peer(transport)
+            self.peer = peer_of(transport.get_extra_info("socket"))
         super().connection_made(transport)
 
     async def start(self) -> None:
@@ -162,9 +163,12 @@ class Connection(web.RequestHandler):
         self.force_close()
 
 
-def _peer(transport: asyncio.BaseTransport) -> Peer:
-    name = transport.get_extra_info("peername")
-    return Peer(name[0] if isinstance(name, tuple) else None)
+def peer_of(connected: socket.socket | TransportSocket) -> Peer:
+    """Who is at the other end of a TCP connection."""
+    try:
+        return Peer(connected.getpeername()[0])
+    except OSError:  # nobody any more
+        return Peer(None)
 
 
 async def listen(

@@ -29,6 +29,7 @@ from portal.idle import Idle
 from portal.live import Live
 from portal.pages import Pages
 from portal.peer import ControlPeers
+from portal.proxied import Proxied
 from portal.quiet import http_logger, unhandled
 from portal.settings import Settings
 from portal.site import Site, is_secure, make_site
@@ -48,12 +49,13 @@ async def serve(
     control: socket.socket,
     ready: Callable[[], None],
     *,
+    proxied: Sequence[socket.socket] = (),
     owner: int | None = None,
     reader: int | None = None,
     enter_cell: Callable[[], None] | None = None,
     tell_certificate: Callable[[str | None], None] | None = None,
 ) -> int:
-    """Serve the public pages on `listeners` and the API on `control` until SIGTERM, SIGINT or the gate's end.
+    """Serve the public pages on `listeners`, and to proxies on `proxied` (portal.proxied), and the API on `control` until SIGTERM, SIGINT or the gate's end.
 
     The sockets are bound by the caller and belong to this function from now on. `ready` is called once
     everything answers. `owner` is the uid of the gate, which may use the control socket beside root and
@@ -84,7 +86,7 @@ async def serve(
             if enter_cell is not None:
                 enter_cell()
             await gate.watch(_listener(EventKeeper(access.history), Live(services, site.clients, warnings)))
-            await stack.enter_async_context(_listening(site, certificate.context if certificate else None, listeners, control, ControlPeers(owner, reader)))
+            await stack.enter_async_context(_listening(site, certificate.context if certificate else None, listeners, proxied, control, ControlPeers(owner, reader)))
             ready()
             gate.closed.add_done_callback(lambda closed: _end(stop, closed.result()))
             if wrong := await stop:
@@ -126,6 +128,7 @@ async def _listening(
     site: Site,
     tls: ssl.SSLContext | None,
     listeners: Sequence[socket.socket],
+    proxied: Sequence[socket.socket],
     control: socket.socket,
     peers: ControlPeers,
 ) -> AsyncIterator[None]:
@@ -135,13 +138,14 @@ async def _listening(
         control_app(site, peers), access_log=None, logger=http_logger(), auto_decompress=False
     )
     runners = (public, private)
-    doors: list[asyncio.Server] = []
+    doors: list[asyncio.Server | Proxied] = []
     idle = Idle(public, time.monotonic)
     watching = [asyncio.create_task(idle.watch()), asyncio.create_task(site.access.knocks.watch())]
     try:
         for runner in runners:
             await runner.setup()
         doors += [await edge.listen(public, listener, every_answer(site), tls) for listener in listeners]
+        doors += [Proxied(public, listener, every_answer(site), tls, site.clients.is_proxy) for listener in proxied]
         await web.SockSite(private, control, backlog=edge.BACKLOG).start()
         yield
     finally:

@@ -44,7 +44,8 @@ class Settings:
     """The portal's part of safeip.toml, checked by `safeip.config`.
 
     `url`, `url_ipv4` and `url_ipv6` are origins without a path and without a trailing slash; links are
-    built on `url`. `trusted_proxies` are the peers whose `client_ip_header` is believed, empty: none.
+    built on `url`. At `listen_proxy_protocol` every connection begins with a PROXY header. `trusted_proxies` are the
+    peers whose PROXY header and `client_ip_header` are believed, empty: none.
     Who comes from `metrics_networks` sees the metrics without a token.
     `trusted_networks` are never closed, so nothing needs opening for them, but for who comes in by an interface of `wan`
     (`eth0`, `ppp*`), where no source is trusted. A session that is
@@ -56,6 +57,7 @@ class Settings:
     listen: tuple[Listen, ...]
     services: Mapping[str, Service]
     state_dir: str
+    listen_proxy_protocol: tuple[Listen, ...] = ()
     url_ipv4: str | None = None
     url_ipv6: str | None = None
     tls: Tls = "auto"
@@ -71,6 +73,11 @@ class Settings:
     trusted_networks: tuple[Network, ...] = ()
     wan: tuple[str, ...] = ()
     warnings: Sequence[str] = ()
+
+    @property
+    def listens(self) -> tuple[Listen, ...]:
+        """Where the portal listens, where for a PROXY header last."""
+        return self.listen + self.listen_proxy_protocol
 
     @property
     def limits(self) -> Limits:

@@ -16,7 +16,7 @@ _CONNECTIONS = 4096  # at 39 KiB each
 
 
 def main(arguments: list[str]) -> int:
-    """Run the portal on inherited descriptors: gate, control, settings, signs, the uids of gate and reader, listeners."""
+    """Run the portal on inherited descriptors: gate, control, settings, signs, the uids of gate and reader, listeners (Settings.listens)."""
     privileges.check_given_up()
     _allow_connections()
     _keep_descriptors()
@@ -32,13 +32,15 @@ def main(arguments: list[str]) -> int:
     def tell_certificate(trouble: str | None) -> None:
         tell(CERTIFICATE_GOOD if trouble is None else CERTIFICATE_OLD)
 
+    bound = [socket.socket(fileno=number) for number in listeners]
     return asyncio.run(
         serve(
             chosen,
             socket.socket(fileno=gate),
-            [socket.socket(fileno=number) for number in listeners],
+            bound[: len(chosen.listen)],
             socket.socket(fileno=control),
             lambda: tell(READY),
+            proxied=bound[len(chosen.listen) :],
             owner=owner,
             reader=None if reader < 0 else reader,
             enter_cell=lambda: cell_portal.enter(chosen),

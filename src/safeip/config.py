@@ -153,19 +153,21 @@ def parse_config(text: str, path: str) -> Config:
     prefix = gate.get("ipv6_prefix", values.whole_number(48, 64), 64)
     trusted = config_portal.networks(gate, "trusted_networks", DEFAULT_TRUSTED)
     wan = tuple(dict.fromkeys(name for _, name in gate.many("wan_interfaces", values.interface, (), '["eth0", "ppp*"]')))
-    listen = config_portal.listen(portal)
+    proxies = config_portal.hosts(portal, "trusted_proxies")
+    listen, proxied = config_portal.listening(portal, proxies)
     tls = config_portal.tls(portal)
     idle_s, lifetime_s = config_portal.session(portal)
-    services, rules = read_services(root, listen)
+    services, rules = read_services(root, listen, proxied)
     settings = Settings(
         url=portal.need("url", values.origin, "", 'write the address that visitors use, such as "https://open.example.org:8443"'),
         url_ipv4=portal.get("url_ipv4", values.origin, None),
         url_ipv6=portal.get("url_ipv6", values.origin, None),
         listen=listen,
+        listen_proxy_protocol=proxied,
         tls=tls,
-        trusted_proxies=config_portal.hosts(portal, "trusted_proxies"),
+        trusted_proxies=proxies,
         client_ip_header=portal.get(
-            "client_ip_header", values.choice("X-Forwarded-For", "X-Real-IP", "CF-Connecting-IP"), "X-Forwarded-For"
+            "client_ip_header", values.choice("X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP"), "X-Forwarded-For"
         ),
         metrics_networks=config_portal.networks(portal, "metrics_networks", ()),
         registration=portal.get("registration", values.choice("closed", "approval"), "closed"),
@@ -189,7 +191,7 @@ def parse_config(text: str, path: str) -> Config:
         ipv6_prefix=prefix,
         max_grants=gate.get("max_grants", values.whole_number(1, 1_000_000), 100_000),
         services=rules,
-        portal_ports=config_portal.portal_ports(listen),
+        portal_ports=config_portal.portal_ports(listen + proxied),
         portal_proxies=settings.trusted_proxies,
         wan_interfaces=wan,
     )

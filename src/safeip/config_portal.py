@@ -10,6 +10,7 @@ from safeip.problem import WrongValueError, shown
 from safeip.section import Section
 
 _DEFAULT_LISTEN = (Listen("0.0.0.0", 8443), Listen("::", 8443))  # noqa: S104 - the Internet is meant to reach the portal
+PROXIED = "listen_proxy_protocol"
 _DEFAULT_SESSION_IDLE_S = 12 * 3600
 _DEFAULT_SESSION_LIFETIME_S = 30 * 86400
 
@@ -33,19 +34,41 @@ def _around(network: Network) -> Iterator[Network]:
         yield network.supernet(new_prefix=length)
 
 
-def listen(portal: Section) -> tuple[Listen, ...]:
-    """Where the portal listens."""
+def listening(portal: Section, proxies: tuple[Network, ...]) -> tuple[tuple[Listen, ...], tuple[Listen, ...]]:
+    """Where the portal listens, and where it listens for a PROXY header, which is for `proxies` alone."""
+    proxied = _listens(portal, PROXIED, portal.many(PROXIED, values.listen, (), '["127.0.0.1:8444"]'))
+    example = '["0.0.0.0:8443", "[::]:8443"]'
+    read = portal.many if proxied or not portal.sound(PROXIED) else portal.need_many
+    usual = _listens(portal, "listen", read("listen", values.listen, _DEFAULT_LISTEN, example))
+    if proxied and not proxies and portal.sound("trusted_proxies"):
+        right = 'name the proxy in trusted_proxies, such as ["127.0.0.1/32"]'
+        portal.problem(PROXIED, "is for trusted proxies alone, and there are none", right)
+    for own in proxied:
+        for other in usual:
+            if _same_port(own, other):
+                right = "give it a port of its own: what comes there begins with a PROXY header, or is hung up on"
+                portal.problem(PROXIED, f'"{own}" is in portal.listen too, as "{other}"', right)
+    return usual, proxied
+
+
+def _listens(portal: Section, key: str, written: tuple[tuple[int, Listen], ...]) -> tuple[Listen, ...]:
     found: dict[Listen, None] = {}
-    for index, listen in portal.need_many("listen", values.listen, _DEFAULT_LISTEN, '["0.0.0.0:8443", "[::]:8443"]'):
-        if listen in found:
-            portal.problem_at("listen", index, f'"{listen}" is listed twice', "write it once")
-        found[listen] = None
+    for index, own in written:
+        if own in found:
+            portal.problem_at(key, index, f'"{own}" is listed twice', "write it once")
+        found[own] = None
     return tuple(found)
 
 
-def portal_ports(listen: tuple[Listen, ...]) -> tuple[int, ...]:
+def _same_port(one: Listen, other: Listen) -> bool:
+    ours, theirs = ip_address(one.host), ip_address(other.host)
+    overlap = ours == theirs or ours.is_unspecified or theirs.is_unspecified
+    return one.port == other.port and ours.version == theirs.version and overlap
+
+
+def portal_ports(listens: tuple[Listen, ...]) -> tuple[int, ...]:
     """Where the Internet reaches the portal. On loopback it is behind a proxy, and the port may be a service's."""
-    return tuple(sorted({own.port for own in listen if not ip_address(own.host).is_loopback}))
+    return tuple(sorted({own.port for own in listens if not ip_address(own.host).is_loopback}))
 
 
 def session(portal: Section) -> tuple[int, int]:

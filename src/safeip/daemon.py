@@ -53,7 +53,7 @@ def run(config: Config) -> int:
             for warning in told:
                 log(f"warning: {warning}")
             with contextlib.ExitStack() as bound:  # the gate itself keeps no listening socket
-                listeners = [bound.enter_context(sockets.listener(listen)) for listen in config.settings.listen]
+                listeners = [bound.enter_context(sockets.listener(listen)) for listen in config.settings.listens]
                 reader = privileges.reader_account()
                 control = bound.enter_context(sockets.control(config.control_socket, reader))
                 portal = PortalProcess(replace(config.settings, warnings=told), listeners, control, account, reader)

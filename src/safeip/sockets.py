@@ -21,8 +21,8 @@ def listener(listen: Listen) -> socket.socket:
     except OSError as error:
         bound.close()
         advice = {
-            errno.EADDRINUSE: "another program has this port: stop it, or change portal.listen",
-            errno.EADDRNOTAVAIL: "this host has no such address: change portal.listen",
+            errno.EADDRINUSE: "another program has this port: stop it, or let the portal listen elsewhere",
+            errno.EADDRNOTAVAIL: "this host has no such address: let the portal listen elsewhere",
             errno.EACCES: "a port below 1024 needs CAP_NET_BIND_SERVICE",
         }.get(error.errno or 0, error.strerror)
         raise StartError(f"cannot listen on {listen}: {advice}") from None

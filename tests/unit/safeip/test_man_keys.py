@@ -105,6 +105,8 @@ def cells(function: Callable[..., object]) -> dict[str, object]:
 def type_of(key: Key) -> str:
     """What the page must begin a key's type with."""
     limits = cells(key.parse)
+    if key.parse is values.listen and key.kind == "many":
+        return "list of addresses with ports, none that listen has, each once; IPv6 in brackets"
     if "words" in limits:
         first, *rest = (f'"{word}"' for word in limits["words"])
         *middle, last = rest
@@ -198,6 +200,8 @@ def example_of(path: str) -> Config:
         line = "\n".join(PAGE_KEYS[f"{TLS}.{key}"].example for key in ("certificate", "key"))
     if path == "portal.trusted_proxies":
         line += '\nlisten = ["127.0.0.1:8080"]'
+    if path == "portal.listen_proxy_protocol":
+        line += '\ntrusted_proxies = ["127.0.0.1"]'
     return parse_config(with_line(path, line), "safeip.toml")
 
 
