@@ -1,5 +1,6 @@
 """The gate: the only one who changes the kernel. Decides, and keeps what is open as it was decided."""
 
+import contextlib
 import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -270,6 +271,7 @@ class Gate:
             "closed_bytes": size,
             "record": self._ledger.unrecorded,
             "flooded_packets": counted.get("flooded", (0, 0))[0],
+            "masks": self._masks(),
             "services": {
                 name: {
                     "grants": book.count(f"{name}4", f"{name}6"),
@@ -281,6 +283,12 @@ class Gate:
             },
             **self._measures.status(),
         }
+
+    def _masks(self) -> dict[str, Any]:
+        if self._ledger.policy.mode == "table":
+            with contextlib.suppress(KernelError):  # somebody has taken the table away an instant ago
+                return listing.masks(self._sets)
+        return {"count": 0, "latest": []}
 
 
 def _refusal(request: Request, code: str, message: str) -> Answer:

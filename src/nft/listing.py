@@ -12,12 +12,13 @@ from nft import checks
 from nft.book import Book, Entry
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy
-from nft.sets import Element
+from nft.sets import Element, key_text
 
 Items = list[dict[str, Any]]
 
 _PART = 150  # 64 KiB hold as many grants with the longest notes
 _RECORDED_MS = 86_400_000  # the timeout of the sets, which the kernel does not tell with each element
+_MASKS = 8
 _PROTOCOLS = {6: "tcp", 17: "udp"}
 
 
@@ -81,6 +82,22 @@ def blocked(sets: NetlinkSets, policy: Policy) -> Iterator[Items]:
         for part in sets.dump(name):
             for start in range(0, len(part), _PART):
                 yield [_knock(policy, found, size) for found in part[start : start + _PART]]
+
+
+def masks(sets: NetlinkSets) -> dict[str, Any]:
+    """Trusted sources of the last day that are perhaps no neighbours: `count`, and the `latest`, the last one first.
+
+    `connections` counts since the source came to be known. Raises KernelError.
+    """
+    found = [one for name in ("masks4", "masks6") for part in sets.dump(name) for one in part]
+    found.sort(key=lambda one: one.left_ms or 0, reverse=True)
+    return {
+        "count": len(found),
+        "latest": [
+            {"address": key_text(one.key), "connections": one.packets, "last_ms": max(0, _RECORDED_MS - (one.left_ms or 0))}
+            for one in found[:_MASKS]
+        ],
+    }
 
 
 def _knock(policy: Policy, found: Element, size: int) -> dict[str, Any]:
