@@ -59,6 +59,11 @@ def _add_setup(verbs: Verbs) -> None:
     setup.add_argument("--force", action="store_true", help="write a configuration that is there anew, and keep a copy of it")
     setup.add_argument("--state-dir", metavar="DIR", default="/var/lib/safeip", help="where people and links are kept (%(default)s)")
     setup.add_argument("--runtime-dir", metavar="DIR", default="/run/safeip", help="where the daemon's socket is (%(default)s)")
+    alone = "ask nothing: have certbot obtain a certificate for the portal, and agree to its authority's terms"
+    setup.add_argument("--certificate", action="store_true", help=alone)
+    setup.add_argument("--email", metavar="TEXT", default="", help="the address that the authority is told (none)")
+    setup.add_argument("--webroot", metavar="DIR", default="", help="what a web server at tcp/80 serves; without one certbot listens itself")
+    setup.add_argument("--certbot", metavar="FILE", help="the program (certbot, where it is found)")
 
 
 def _add_grants(verbs: Verbs) -> None:

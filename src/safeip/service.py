@@ -86,6 +86,12 @@ def start() -> bool:
     return service is not None and service.runs
 
 
+def inactive(*units: str) -> bool:
+    """Whether systemd runs this host and none of these units is active."""
+    done = _run(_ANSWER_WITHIN_S, "systemctl", "is-active", "--quiet", *units) if Path(_SYSTEMD).is_dir() else None
+    return done is not None and done.returncode != 0
+
+
 def said(since: float) -> list[str]:
     """What the daemon has told the journal since that time of day, without its name, the newest last, each thing once."""
     _run(_ANSWER_WITHIN_S, "journalctl", "--sync")

@@ -11,13 +11,14 @@ from access.files import NotSaved, StateError
 from access.inputs import BadInput, check_name
 from nft import rules
 from nft.sets import KernelError
-from safeip import enrol, output, setup_start, terminal
+from safeip import enrol, output, setup_certificate, setup_start, terminal
 from safeip.check import refusals
 from safeip.config import Config, parse_config, read_config
 from safeip.control import ControlError
 from safeip.directories import StartError
 from safeip.problem import ConfigError
 from safeip.setup_admin import Admins, admins, make_admin
+from safeip.setup_certificate import NotObtainedError
 from safeip.setup_file import Answers, draft, render
 from safeip.setup_questions import ask_configuration
 
@@ -35,9 +36,13 @@ class _RefusedError(Exception):
 
 def run(options: argparse.Namespace) -> int:
     """Ask, write, tell what to do next; the exit code. Raises ConfigError for a configuration that is there and bad."""
-    if wrong := _unfit():
+    if wrong := _unfit(options):
         return _fail(wrong)
     output.print_anywhere()
+    return _certificate(options) if options.certificate else _asked(options)
+
+
+def _asked(options: argparse.Namespace) -> int:
     stands = _stands(options)
     try:
         with terminal.leaving():
@@ -50,9 +55,20 @@ def run(options: argparse.Namespace) -> int:
         return _fail(*(error.refusals if isinstance(error, _RefusedError) else [str(error)]))
     try:
         with terminal.leaving():
-            return _finish(config, made, changed=not stands)
+            return _finish(config, options, made, changed=not stands)
     except KeyboardInterrupt:
         return _left("")
+
+
+def _certificate(options: argparse.Namespace) -> int:
+    try:
+        with terminal.leaving():
+            setup_certificate.alone(options)
+    except KeyboardInterrupt:
+        return _left("")
+    except (NotObtainedError, OSError) as error:
+        return _fail(*str(error).splitlines())
+    return 0
 
 
 def _left(word: str) -> int:
@@ -63,11 +79,11 @@ def _left(word: str) -> int:
     return _INTERRUPTED
 
 
-def _unfit() -> str | None:
+def _unfit(options: argparse.Namespace) -> str | None:
     """Why there is nothing to ask here."""
     if os.geteuid() != 0:
         return "setup looks at every program's ports and writes to /etc: run it as root (sudo safeip setup)"
-    return None if terminal.is_there() else "setup asks questions: run it at a terminal (over ssh with -t)"
+    return None if options.certificate or terminal.is_there() else "setup asks questions: run it at a terminal (over ssh with -t)"
 
 
 def _stands(options: argparse.Namespace) -> bool:
@@ -104,7 +120,7 @@ def _everything(options: argparse.Namespace) -> tuple[Config, _Made]:
 def _own_ports(path: str) -> set[int]:
     """Where the portal listens by the configuration that is there, if one is and can be read."""
     with contextlib.suppress(ConfigError):
-        return {listen.port for listen in read_config(path).settings.listen}
+        return {listen.port for listen in read_config(path).settings.listens}
     return set()
 
 
@@ -124,10 +140,16 @@ def _suggestion() -> str:
     return "admin"
 
 
-def _finish(config: Config, made: _Made, *, changed: bool) -> int:
-    """All is written: start what is installed, and tell what comes next; the exit code."""
+def _finish(config: Config, options: argparse.Namespace, made: _Made, *, changed: bool) -> int:
+    """All is written: certify and start what is installed, and tell what comes next; the exit code."""
     if made:
         enrol.show_recovery_codes(made[1])
+    why = ""
+    try:
+        certified = setup_certificate.offer(config, options)
+        changed, config = changed or certified is not config, certified
+    except (NotObtainedError, OSError) as error:
+        why = str(error)
     runs, failed = False, None
     found = setup_start.offered(config)
     if found is not None:
@@ -141,14 +163,14 @@ def _finish(config: Config, made: _Made, *, changed: bool) -> int:
             terminal.say(line)
         terminal.say()
     by_hand = f"{Path(sys.argv[0]).absolute()} --config {Path(config.path).absolute()} run"
-    _tell(config, made, "" if runs else by_hand if found is None else found.command)
+    _tell(config, made, "" if runs else by_hand if found is None else found.command, why)
     return 0 if failed is None else 1
 
 
-def _tell(config: Config, made: _Made, start: str) -> None:
-    """What comes next; `start` is the command that starts the daemon, empty where it runs."""
+def _tell(config: Config, made: _Made, start: str, why: str) -> None:
+    """What comes next; `start` is the command that starts the daemon, empty where it runs; `why` there is no certificate."""
     settings = config.settings
-    ports = ", ".join(sorted({f"tcp/{listen.port}" for listen in settings.listen}))
+    ports = ", ".join(sorted({f"tcp/{listen.port}" for listen in settings.listens}))
     closed = ", ".join(port for service in settings.services.values() for port in service.ports)
     steps = [
         [f"Where a router stands between this host and the Internet, forward {ports} to this host."],
@@ -157,6 +179,7 @@ def _tell(config: Config, made: _Made, start: str) -> None:
     ]
     if settings.tls == "auto":
         steps[1].append("The browser warns, because the certificate is self-signed until you name one under portal.tls.")
+        steps[1] += [output.clean(why)] if why else []
     since = "From then on these are" if start else "These are"
     state = [f"{since} closed to everybody but trusted networks and those whom you let in:", closed]
     if start:
