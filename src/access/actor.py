@@ -61,6 +61,11 @@ class Actor:
             raise NotAllowed(f"{self.holder} may not: it needs the scope {scope}")
 
     @property
+    def hand(self) -> bool:
+        """Whether an admin's own hand, or the command line."""
+        return self.admin and self.token is None
+
+    @property
     def limited(self) -> bool:
         """Whether a token, and limited to services."""
         return self.token is not None and self.token.services is not None

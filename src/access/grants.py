@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from access.actor import Actor, NotAllowed
-from access.address import Address
+from access.address import Address, read_address
 from access.duration import format_duration
 from access.finish import finish
 from access.gate import Gate, Grant, Granted
@@ -14,6 +14,7 @@ from access.inputs import BadInput, check_duration, check_label, check_services
 from access.moment import Clock
 from access.pace import Pace
 from access.services import Service
+from access.shared import Shared
 from access.state import State
 from access.throttle import Throttle
 from access.underway import Underway
@@ -28,7 +29,8 @@ class Grants:
     """An admin's hand reaches all grants, a member's only their own; a token's nothing beyond its services.
 
     Within them a token sees all with read, closes whoever's with admin, and with grant:self or grant:any its own;
-    Throttled where it changes too much (Pace).
+    Throttled where it changes too much (Pace). Whoever is no admin's hand opens from and for a shared address for no longer
+    than a service gives there; what is open then says so.
     Everything raises GateUnavailable; what changes something also GateRefusal, BadInput and NotAllowed, and
     then changed nothing.
     """
@@ -41,6 +43,7 @@ class Grants:
         history: History,
         underway: Underway,
         pace: Pace,
+        shared: Shared,
         *,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
@@ -51,6 +54,7 @@ class Grants:
         self._history = history
         self._underway = underway
         self._pace = pace
+        self._shared = shared
         self._clock = clock
         self._told = Throttle(20, 900, 900, clock=monotonic)
 
@@ -150,9 +154,7 @@ class Grants:
                 found = await self._gate.grants(service=service, address=address, holder=holder)
                 if gone or not found:
                     raise BadInput("address", "is not open any more; open it anew")
-                granted = await self._gate.grant(
-                    {service: seconds}, address, holder=holder, note=found[0].note
-                )
+                granted = await self._put(by, {service: seconds}, address, holder=holder, note=found[0].note)
             self._record("prolonged", by, address=address, services=(service,), holder=holder)
             return granted.grants[0]
 
@@ -195,9 +197,32 @@ class Grants:
         if addresses is not None:
             most = addresses if most is None else min(most, addresses)
         label = "" if by.token is None else by.token.label
-        return await self._gate.grant(
-            durations, address, holder=by.holder, note=note or label, addresses=most
-        )
+        return await self._put(by, durations, address, holder=by.holder, note=note or label, addresses=most)
+
+    async def _put(
+        self,
+        by: Actor,
+        durations: Mapping[str, int],
+        address: Address,
+        *,
+        holder: str,
+        note: str,
+        addresses: int | None = None,
+    ) -> Granted:
+        """Ask the gate, for no longer than a shared address allows."""
+        async with self._shared.turn(address):
+            careful = {
+                name: service.longest_s(shared=True)
+                for name in durations
+                if (service := self._services.get(name)) is not None and service.shared_max_duration_s
+            }
+            if careful and not by.hand:
+                places = [address] if by.address is None else [address, read_address(by.address)]
+                if await self._shared.why(holder, *places):
+                    durations = {
+                        name: min(seconds, careful.get(name, seconds)) for name, seconds in durations.items()
+                    }
+            return await self._gate.grant(durations, address, holder=holder, note=note, addresses=addresses)
 
     def _opens(self, by: Actor) -> Mapping[str, Service]:
         """What the actor may open at this moment."""

@@ -1,12 +1,13 @@
 """What an opening comes to: a link that is open, or why nothing was opened."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from access.gate import Grant
 from access.link import Link
 from access.services import Service
+from access.shared import Why
 
 
 class Reason(StrEnum):
@@ -25,6 +26,7 @@ class Reason(StrEnum):
     SAME_FAMILY = "same-family"  # a ticket for the other one
     OTHER_FAMILY = "other-family"  # none of its services is reached by this one, and a use would be spent on nothing
     NO_SERVICE = "no-service"  # none of the link's services is configured any more
+    SHARED = "shared-address"  # a service wants a PIN there, and the link has none
     TRUSTED = "trusted-address"  # always open from here
     ADDRESS = "address-refused"
     FULL = "too-many"  # the gate's ceiling
@@ -52,11 +54,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a visitor with a good link may know: its services still configured, its grants at this address."""
+    """What a visitor with a good link may know: its services still configured, its grants at this address, why that is a shared one."""
 
     link: Link
     services: tuple[Service, ...]
     grants: tuple[Grant, ...]
+    shared: Why | None = field(default=None, kw_only=True)
 
     @property
     def remaining_ms(self) -> int:
@@ -69,6 +72,11 @@ class View:
     def needs_pin(self) -> bool:
         """Whether opening asks for a PIN."""
         return self.link.pin is not None
+
+    @property
+    def lacks_pin(self) -> bool:
+        """Whether the link cannot open from here: a service wants a PIN at a shared address, and the link has none."""
+        return self.shared is not None and self.link.pin is None and any(one.shared_pin for one in self.services)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import asyncio
 import math
 import time
 from collections import defaultdict
-from collections.abc import Coroutine
-from dataclasses import replace
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from access.address import Address
@@ -21,6 +21,7 @@ from access.links import Links, UsedUp
 from access.moment import Clock
 from access.opened import Opened, Reason, Refused, View
 from access.services import Service
+from access.shared import Shared, Why, why_for
 from access.state import UnknownLink
 from access.throttle import Throttle
 from access.tickets import BadTicket, Tickets
@@ -35,6 +36,15 @@ _BY_CODE = {
     "bad-address": Reason.ADDRESS,
     "too-many": Reason.FULL,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """How somebody came to open: with the link's PIN; after the same browser had opened before (`again`); `asked`: where it did."""
+
+    pin: bool = False
+    again: bool = False
+    asked: tuple[Address, ...] = ()
 
 
 class Opening:
@@ -53,6 +63,7 @@ class Opening:
         hashes: Hashes,
         guard: Guard,
         underway: Underway,
+        shared: Shared,
         *,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
@@ -65,6 +76,7 @@ class Opening:
         self._by_address = Throttle(5, 900, 900, clock=monotonic)
         self._guard = guard
         self._underway = underway
+        self._shared = shared
         self._tickets = Tickets(monotonic)
         self._told = Throttle(20, 900, 900, clock=monotonic)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -73,9 +85,12 @@ class Opening:
         """What the link's page shows. Changes nothing, whoever asks and however often. Raises Refused."""
         link, services = self._first_usable(token, address, trusted=trusted)
         grants = await self._held(link, services, address)
-        view = View(link, services, grants)
+        shared = None if trusted else await self._why(link, address)
+        view = View(link, services, grants, shared=shared)
         if link.used_up and not view.remaining_ms:
             raise Refused(Reason.USED_UP, link)
+        if view.lacks_pin and not view.remaining_ms:
+            raise Refused(Reason.SHARED, link)
         return view
 
     async def open(
@@ -87,6 +102,9 @@ class Opening:
         where none of its services is reached by that address's family. The use is on disk before the gate is
         asked, and is given back if the gate refuses. If the gate does not answer, the use stays spent, because
         the way may be open. A grant never outlives its link's end. Goes on to its end when the caller is cancelled.
+
+        From a shared address services give what they give there (Service), each by its own limit; without the PIN that one
+        wants there the whole link is refused (SHARED where it has none).
         """
         return await finish(self._open(token, address, pin, trusted=trusted))
 
@@ -94,7 +112,8 @@ class Opening:
         """Keep open what was opened from `asked` with this link: now from `address`. Raises Refused.
 
         As open(), but needs no PIN, and so refuses (ENDED) where neither address is open: time that is over, and what
-        was taken back, comes by open() alone. Where time enough is left, nothing changes.
+        what was taken back, comes by open() alone. Where time enough is left, nothing changes.
+        Where a service wants a PIN at a shared address it goes on if the link has it open there already.
         """
         return await finish(self._tell(self._stay(token, address, asked, trusted=trusted), address))
 
@@ -130,18 +149,22 @@ class Opening:
         with self._underway.opening(link.holder):
             if link.pin is not None and not link.used_up:
                 await self._check_pin(link, address, pin, trusted=trusted)
-            return await self._let_in(token, address)
+            return await self._let_in(token, address, _Came(pin=link.pin is not None))
 
     async def _stay(self, token: str, address: Address, asked: Address, *, trusted: bool) -> Opened:
         link, services = self._first_usable(token, address, trusted=trusted)
         with self._underway.opening(link.holder):
-            here = View(link, services, await self._open_from(link, services, address))
+            found = await self._open_at(link, address)
+            shared = why_for(link.holder, address, found)
+            here = View(link, services, _of(found, services), shared=shared)
+            # Somebody else may hold it longer; what the link itself has is what is kept
+            mine = View(link, services, await self._held(link, services, address))
             if not here.grants and (asked == address or not await self._open_from(link, services, asked)):
                 raise Refused(Reason.ENDED, link)
-            enough_s = max(_LOW_S, min(self._durations(link, services).values()) / 4)
-            if here.remaining_ms > enough_s * 1000 and not link.used_up:
-                return Opened(link, services, here.grants, "open")
-            return await self._let_in(token, address)
+            enough_s = max(_LOW_S, min(self._durations(link, services, shared).values()) / 4)
+            if (mine.remaining_ms or here.remaining_ms) > enough_s * 1000 and not link.used_up:
+                return Opened(link, services, here.grants, "open", shared=shared)
+            return await self._let_in(token, address, _Came(again=True))
 
     async def _also(self, text: str, address: Address) -> Opened:
         try:
@@ -157,45 +180,50 @@ class Opening:
                 raise Refused(Reason.ENDED, link)
             if not (ticket.adds or await self._open_from(link, services, address)):
                 raise Refused(Reason.ENDED, link)
-            # The gate took its time
-            link, services = self._still_usable(self._links.known(ticket.link_id, ticket.generation))
-            return await self._grant(link, services, address)
+            return await self._grant(link, address, _Came(ticket.pin, again=True, asked=(ticket.asked,)))
 
     async def _open_from(
         self, link: Link, services: tuple[Service, ...], address: Address, *, holder: str | None = None
     ) -> tuple[Grant, ...]:
         """What of the services is open from an address; by None: whoever, for the gate leaves it to who holds longer."""
-        names = {service.name for service in services}
+        return _of(await self._open_at(link, address, holder), services)
+
+    async def _open_at(self, link: Link, address: Address, holder: str | None = None) -> list[Grant]:
         try:
-            grants = await self._gate.grants(address=address, holder=holder)
+            return await self._gate.grants(address=address, holder=holder)
         except GateUnavailable as error:
             raise Refused(Reason.GATE_UNAVAILABLE, link, str(error)) from None
-        return tuple(grant for grant in grants if grant.service in names)
 
-    async def _let_in(self, token: str, address: Address) -> Opened:
+    async def _why(self, link: Link, *addresses: Address) -> Why | None:
+        try:
+            return await self._shared.why(link.holder, *addresses)
+        except GateUnavailable as error:
+            raise Refused(Reason.GATE_UNAVAILABLE, link, str(error)) from None
+
+    async def _let_in(self, token: str, address: Address, came: _Came) -> Opened:
         """Open, now that nothing but the link's state and its uses can be in the way."""
         link, services = self._usable(token)
         if link.used_up:
             return await self._still_open(link, services, address)
         if link.uses is None:
-            opened = await self._grant(link, services, address)
+            opened = await self._grant(link, address, came)
             self._links.count_use(link.id)
         else:
             # One at a time: a double tap spends one use, and a use given back is there for the next.
             async with self._turns[link.id]:
-                opened = await self._open_limited(token, address)
+                opened = await self._open_limited(token, address, came)
         if opened.how == "still":
             return opened
         # What a limited link renews brings no address in that spent nothing.
         adds = link.uses is None or opened.how != "renewed"
-        return replace(opened, ticket=self._tickets.give(opened.link, address, adds=adds))
+        return replace(opened, ticket=self._tickets.give(opened.link, address, adds=adds, pin=came.pin))
 
-    async def _open_limited(self, token: str, address: Address) -> Opened:
+    async def _open_limited(self, token: str, address: Address, came: _Came) -> Opened:
         link, services = self._usable(token)
         if link.used_up:
             return await self._still_open(link, services, address)
         if View(link, services, await self._held(link, services, address)).remaining_ms:
-            return await self._grant(link, services, address)
+            return await self._grant(link, address, came)
         _check_family(link, services, address)
         try:
             await self._links.spend_use(link.id)
@@ -206,8 +234,7 @@ class Opening:
         except UsedUp:
             raise Refused(Reason.USED_UP, link) from None
         try:
-            link, services = self._usable(token)  # the disk took its time
-            return await self._grant(link, services, address)
+            return await self._grant(link, address, came)
         except Refused as refused:
             if refused.reason is not Reason.GATE_UNAVAILABLE:
                 self._links.give_use_back(link.id)
@@ -249,28 +276,46 @@ class Opening:
     async def _held(self, link: Link, services: tuple[Service, ...], address: Address) -> tuple[Grant, ...]:
         return await self._open_from(link, services, address, holder=link.holder)
 
-    async def _grant(self, link: Link, services: tuple[Service, ...], address: Address) -> Opened:
-        durations = self._durations(link, services)
-        try:
-            granted = await self._gate.grant(
-                durations, address, holder=link.holder, note=link.label, addresses=link.addresses
-            )
-        except GateUnavailable as error:
-            raise Refused(Reason.GATE_UNAVAILABLE, link, str(error)) from None
-        except GateRefusal as refusal:
-            raise Refused(_BY_CODE.get(refusal.code, Reason.GATE), link, refusal.message) from None
+    async def _grant(self, link: Link, address: Address, came: _Came) -> Opened:
+        async with self._shared.turn(address):
+            here = await self._why(link, address)
+            shared = here or await self._why(link, *came.asked)
+            held = await self._held(link, self._links.opens(link), address) if here and came.again else ()
+            # Disk and gate took their time
+            link, services = self._still_usable(self._links.known(link.id, link.generation))
+            wanting = {service.name for service in services if here and service.shared_pin}
+            if not came.pin and wanting - {grant.service for grant in held}:
+                raise Refused(Reason.PIN_NEEDED if link.pin else Reason.SHARED, link)
+            try:
+                granted = await self._gate.grant(
+                    self._durations(link, services, shared),
+                    address,
+                    holder=link.holder,
+                    note=link.label,
+                    addresses=link.addresses,
+                )
+            except GateUnavailable as error:
+                raise Refused(Reason.GATE_UNAVAILABLE, link, str(error)) from None
+            except GateRefusal as refusal:
+                raise Refused(_BY_CODE.get(refusal.code, Reason.GATE), link, refusal.message) from None
         how: Literal["opened", "renewed", "moved"] = "opened"
         if granted.left:
             how = "moved"
         elif granted.renewed:
             how = "renewed"
-        return Opened(link, services, tuple(granted.grants), how, tuple(granted.left))
+        return Opened(link, services, tuple(granted.grants), how, tuple(granted.left), shared=shared)
 
-    def _durations(self, link: Link, services: tuple[Service, ...]) -> dict[str, int]:
+    def _durations(self, link: Link, services: tuple[Service, ...], shared: Why | None) -> dict[str, int]:
         """For how many seconds each service opens now."""
         left_s = math.inf if link.expires_at is None else max(1, math.ceil(link.expires_at - self._clock()))
         return {
-            service.name: int(min(link.duration_s or service.default_duration_s, service.max_duration_s, left_s))
+            service.name: int(
+                min(
+                    link.duration_s or service.default_duration_s,
+                    service.longest_s(shared=shared is not None),
+                    left_s,
+                )
+            )
             for service in services
         }
 
@@ -317,3 +362,8 @@ def _check_family(link: Link, services: tuple[Service, ...], address: Address) -
     """Refuse a limited link where what it would open is of no use. Not granted either: `families` closes nothing."""
     if link.uses is not None and not any(service.is_reached(address) for service in services):
         raise Refused(Reason.OTHER_FAMILY, link)
+
+
+def _of(grants: Iterable[Grant], services: tuple[Service, ...]) -> tuple[Grant, ...]:
+    names = {service.name for service in services}
+    return tuple(grant for grant in grants if grant.service in names)

@@ -22,6 +22,7 @@ from access.people import People
 from access.secret import Key
 from access.services import Service
 from access.sessions import Sessions
+from access.shared import Shared
 from access.sign_in import SignIn
 from access.state import State
 from access.tokens import Tokens
@@ -95,7 +96,7 @@ def _build(
 ) -> Access:
     key = Key.load(f"{state_dir}/secret.key", needed=state.needs_key)
     history = History(f"{state_dir}/history.jsonl", clock=clock)
-    hashes, underway, pace = Hashes(), Underway(), Pace(clock=monotonic)
+    hashes, underway, pace, shared = Hashes(), Underway(), Pace(clock=monotonic), Shared(gate)
     guard = Guard(
         state_dir,
         key,
@@ -117,7 +118,7 @@ def _build(
     )
     sign_in = SignIn(state, key, hashes, guard, sessions, history, clock)
     links = Links(state, key, services, gate, hashes, history, underway, pace, clock=clock)
-    grants = Grants(state, services, gate, history, underway, pace, clock=clock, monotonic=monotonic)
+    grants = Grants(state, services, gate, history, underway, pace, shared, clock=clock, monotonic=monotonic)
     bans = Bans(state, gate, guard, history)
     undo = Undo(
         state, links, services, gate, grants, bans, history, underway, clock=clock, monotonic=monotonic
@@ -134,7 +135,9 @@ def _build(
         invitations=Invitations(state, key, hashes, guard, history, clock, host=limits.host),
         links=links,
         tokens=Tokens(state, services, gate, guard, history, underway, clock=clock, monotonic=monotonic),
-        opening=Opening(links, gate, history, hashes, guard, underway, clock=clock, monotonic=monotonic),
+        opening=Opening(
+            links, gate, history, hashes, guard, underway, shared, clock=clock, monotonic=monotonic
+        ),
         grants=grants,
         bans=bans,
         knocks=Knocks(state_dir, gate, clock=clock),

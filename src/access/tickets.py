@@ -14,7 +14,7 @@ from access.secret import Key, same
 
 LIFE_S = 60
 _TICKET = re.compile(
-    r"(?P<end>[0-9]{1,12})-(?P<family>[46])-(?P<adds>[01])-(?P<link>[a-z2-7]{1,16})-(?P<generation>[0-9]{1,9})"
+    r"(?P<end>[0-9]{1,12})-(?P<family>[46])-(?P<adds>[01])(?P<pin>[01])-(?P<link>[a-z2-7]{1,16})-(?P<generation>[0-9]{1,9})"
     r"-(?P<asked>[0-9a-f.:_]{2,49})-(?P<nonce>[0-9a-f]{32})-(?P<proof>[0-9a-f]{64})",
     re.ASCII,
 )
@@ -28,7 +28,7 @@ class BadTicket(Exception):
 class Ticket:
     """What a ticket says. `family` may be opened with it; `asked` is the address that got it.
 
-    `adds`: it opens an address that was not open; else it only renews.
+    `adds`: it opens an address that was not open; else it only renews. `pin`: one was given for it.
     """
 
     link_id: str
@@ -36,6 +36,7 @@ class Ticket:
     family: Literal[4, 6]
     asked: Address
     adds: bool
+    pin: bool
     nonce: str
 
 
@@ -51,12 +52,12 @@ class Tickets:
         self._most = most
         self._used: OrderedDict[str, float] = OrderedDict()  # nonce: when it may be forgotten
 
-    def give(self, link: Link, asked: Address, *, adds: bool) -> str:
+    def give(self, link: Link, asked: Address, *, adds: bool, pin: bool = False) -> str:
         """A ticket for the family that `asked` is not of. A secret, of characters that a URL's path holds."""
         parts = (
             str(int(self._clock()) + LIFE_S),
             "6" if asked.version == 4 else "4",
-            str(int(adds)),
+            f"{int(adds)}{int(pin)}",
             link.id,
             str(link.generation),
             str(asked).replace("/", "_"),
@@ -78,6 +79,7 @@ class Tickets:
             family=4 if match["family"] == "4" else 6,
             asked=read_address(match["asked"].replace("_", "/")),
             adds=match["adds"] == "1",
+            pin=match["pin"] == "1",
             nonce=match["nonce"],
         )
 

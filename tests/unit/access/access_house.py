@@ -1,7 +1,7 @@
 """The whole package over one directory, with time and the gate in the test's hands."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,11 +68,15 @@ Live = Callable[[], AbstractAsyncContextManager[House]]
 
 
 @asynccontextmanager
-async def live_in(directory: Path) -> AsyncIterator[House]:
+async def live_in(
+    directory: Path,
+    services: Mapping[str, Service] = SERVICES,
+    make_gate: Callable[[Clock], MemoryGate] = MemoryGate,
+) -> AsyncIterator[House]:
     """Start the package in a directory; leaving closes it."""
     clock, monotonic = Clock(), Clock(50.0)
-    gate = MemoryGate(clock)
-    access = start(str(directory), SERVICES, gate, clock=clock, monotonic=monotonic)
+    gate = make_gate(clock)
+    access = start(str(directory), services, gate, clock=clock, monotonic=monotonic)
     try:
         yield House(access, gate, clock, monotonic, directory)
     finally:
