@@ -1,0 +1,124 @@
+"""Home's unit of examples/relay under a real systemd, by the README's commands: it dials again however the tunnel ended."""
+
+import http.client
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.container import Container
+from e2e.installed import installed
+from lab.examples import EXAMPLES, example
+from lab.process import wait_for
+
+WITHIN_S = 30.0
+UNIT = "relay-tunnel.service"
+README = example("relay/README")
+
+
+def commands(part: str) -> list[str]:
+    """What the README has people type in one of its parts, without what is about other programs."""
+    text = README.partition(f"\nSteps {part}")[2].partition("\n\n")[0]
+    return [line.strip() for line in text.splitlines() if line.startswith(" " * 8)]
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Container]:
+    """Relay and home in one, which each find the other at 127.0.0.1."""
+    with installed("sips") as container:
+        for account in ("userdel relay-tunnel", "groupdel relay-tunnel"):
+            container.shell(account, check=False)
+        relay(container)
+        home(container)
+        yield container
+
+
+def relay(host: Container) -> None:
+    """Debian's sshd and its unit, with the example's file beside Debian's own."""
+    host.shell("rm -f /etc/ssh/ssh_host_* /etc/ssh/sshd_config.d/*; ssh-keygen -A")
+    shutil.copy(EXAMPLES / "relay/sshd.conf", host.path("/etc/ssh/sshd_config.d/relay-tunnel.conf"))
+    (add, reload) = commands("on the relay")
+    host.shell(add)
+    # the second: a host that has booted only so far lets nobody in but root (pam_nologin)
+    host.run("systemctl", "start", "ssh", "systemd-user-sessions")
+    host.shell(reload)
+
+
+def home(host: Container) -> None:
+    host.shell("echo 127.0.0.1 relay.example.org >>/etc/hosts")
+    shutil.copy(EXAMPLES / "relay" / UNIT, host.path(f"/etc/systemd/system/{UNIT}"))
+    *steps, start = commands("at home")
+    for step in steps:
+        if not step.startswith("useradd"):  # the relay's, here
+            host.shell(step)
+    key, own = (host.path(name).read_text("ascii").strip() for name in ("/etc/relay-tunnel/key.pub", "/etc/ssh/ssh_host_ed25519_key.pub"))
+    line = example("relay/authorized_keys", ("ssh-ed25519 AAAA... home", key))
+    host.path("/etc/ssh/relay-tunnel.keys").write_text(line, "ascii")
+    host.path("/etc/relay-tunnel/known_hosts").write_text(f"relay.example.org {own}\n", "ascii")
+    host.shell("systemd-run --quiet --unit=program python3 -m http.server --bind 127.0.0.1 80")
+    host.shell(start)
+
+
+def answers(host: Container, port: int = 8001) -> bool:
+    """Whether the program at home answers at the tunnel's end on the relay."""
+    with host.network.entered():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def shown(host: Container, name: str) -> str:
+    return host.run("systemctl", "show", "--value", "--property", name, UNIT).stdout.strip()
+
+
+def test_the_unit_runs_as_an_account_of_its_own_with_a_key_that_only_root_reads(host: Container) -> None:
+    wait_for("home", lambda: answers(host), WITHIN_S)
+    assert (shown(host, "User"), shown(host, "ActiveState")) == ("relay-tunnel", "active")
+    assert host.run("systemctl", "is-enabled", UNIT).stdout.strip() == "enabled"
+    kept = host.path("/etc/relay-tunnel/key").stat()
+    assert (kept.st_mode & 0o777, kept.st_uid) == (0o600, 0)
+    pid = host.host_pid(int(shown(host, "MainPID")))
+    rights = dict(re.findall(r"(?m)^(\w+):\t(.*)$", Path(f"/proc/{pid}/status").read_text("utf-8")))
+    assert rights["Uid"].split()[0] != "0"
+    assert (rights["CapEff"], rights["CapBnd"], rights["NoNewPrivs"], rights["Seccomp"]) == ("0" * 16, "0" * 16, "1", "2")
+
+
+@pytest.mark.parametrize("signal", ["KILL", "TERM"])
+def test_systemd_starts_it_again_however_it_ended(host: Container, signal: str) -> None:
+    wait_for("home", lambda: answers(host), WITHIN_S)
+    before = shown(host, "MainPID")
+    host.run("systemctl", "kill", f"--signal={signal}", UNIT)
+    wait_for("another ssh", lambda: shown(host, "MainPID") not in {before, "0"} and answers(host), WITHIN_S)
+
+
+def test_a_relay_that_is_away_for_long_is_dialled_until_it_is_back(host: Container) -> None:
+    wait_for("home", lambda: answers(host), WITHIN_S)
+    begin = int(shown(host, "NRestarts"))
+    # and the connection that stands
+    host.shell("systemctl stop ssh; pkill -KILL --exact sshd", check=False)
+    wait_for("more tries", lambda: int(shown(host, "NRestarts")) >= begin + 2, 2 * WITHIN_S, 0.1)
+    assert not answers(host)
+    host.run("systemctl", "start", "ssh")
+    wait_for("home", lambda: answers(host), WITHIN_S)
+
+
+def test_while_an_old_tunnel_holds_a_port_a_new_one_is_none(host: Container) -> None:
+    """ExitOnForwardFailure: it ends, and is tried again, until the port is free."""
+    wait_for("home", lambda: answers(host), WITHIN_S)
+    host.run("systemctl", "stop", UNIT)
+    wait_for("the port to be free", lambda: not answers(host), WITHIN_S)
+    host.shell("systemd-run --quiet --unit=old python3 -m http.server --bind 127.0.0.1 8002")
+    wait_for("the one that holds it", lambda: answers(host, 8002), WITHIN_S)
+    host.run("systemctl", "start", "--no-block", UNIT)
+    begin = int(shown(host, "NRestarts"))
+    wait_for("two tries", lambda: int(shown(host, "NRestarts")) >= begin + 2, WITHIN_S, 0.1)
+    assert "remote port forwarding failed for listen port 8002" in host.run("journalctl", "--unit", UNIT, "--output=cat").stdout
+    host.run("systemctl", "stop", "old")
+    wait_for("home", lambda: answers(host), WITHIN_S)
