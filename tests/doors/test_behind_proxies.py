@@ -1,0 +1,90 @@
+"""A portal behind real proxies: who opens a link is let in and nobody else, and no visitor can say to come from elsewhere."""
+
+from collections.abc import Iterator
+
+import pytest
+from asking import FAMILIES, SHOWN, WITHIN_S, address, element, granted, shown, try_all
+from forged import FORGED
+from fronts import CHAINS, HEADERS, NAME, PROXIED, URL, Arrangement
+
+from lab.front import Front
+from lab.gateway import GATEWAY4, GATEWAY6, Gateway
+from lab.process import wait_for
+from lab.visitor import Family
+
+CLOUD = "http://home.test/"
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    with Gateway(prefix="sipt", start=False) as there:
+        for visitor in (there.visitor, there.second, there.stranger):
+            visitor.names = {**visitor.names, NAME: (GATEWAY4, GATEWAY6)}
+        yield there
+
+
+@pytest.fixture(scope="module")
+def front(gateway: Gateway) -> Iterator[Front]:
+    with Front(gateway, "sipt") as there:
+        yield there
+
+
+@pytest.fixture(scope="module", params=HEADERS + PROXIED + CHAINS, ids=lambda arrangement: arrangement.name)
+def arrangement(
+    request: pytest.FixtureRequest, gateway: Gateway, front: Front, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Arrangement]:
+    """The portal configured for the proxies, and these standing."""
+    this: Arrangement = request.param
+    gateway.configure(portal=this.portal())
+    certificate, key = gateway._certificate()
+    gateway.start()
+    try:
+        with this.standing(front, tmp_path_factory.mktemp("front"), certificate, key):
+            yield this
+    finally:
+        gateway.stop()
+
+
+@pytest.fixture(autouse=True)
+def closed(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "arrangement" in request.fixturenames:
+        request.getfixturevalue("gateway").cli("revoke", "--all")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_whoever_opens_a_link_is_let_in_until_it_is_closed_again(gateway: Gateway, arrangement: Arrangement, family: Family) -> None:
+    url = gateway.add_link("Mamie")
+    assert url.startswith(f"{URL}/l/")
+    visitor, second, stranger = gateway.visitor, gateway.second, gateway.stranger
+    assert not visitor.reaches(CLOUD, family=family)
+    assert granted(gateway) == set()
+    opened = visitor.open_link(url, family=family)
+    assert opened.status == 200, opened.text
+    assert f"{SHOWN}{shown(visitor, family)}." in opened.text
+    assert granted(gateway) == {element(visitor, family)}
+    assert visitor.reaches(CLOUD, family=family, timeout=WITHIN_S)
+    for other in (second, stranger):
+        assert not other.reaches(CLOUD, family=family)
+    with visitor.download(f"{CLOUD}endless", family) as download:
+        wait_for("the download", lambda: download.received > 0, WITHIN_S)
+        gateway.cli("revoke", "--service", "cloud", address(visitor, family))
+        assert granted(gateway) == set()
+    assert not visitor.reaches(CLOUD, family=family)
+
+
+def test_each_of_many_at_once_is_itself(gateway: Gateway, arrangement: Arrangement) -> None:
+    """On connections that the proxy keeps and shares."""
+    for _ in range(8):
+        for visitor in (gateway.visitor, gateway.second, gateway.stranger):
+            for family in FAMILIES:
+                page = visitor.fetch(f"{URL}/", family=family, headers={"Connection": "keep-alive"}, timeout=WITHIN_S)
+                assert (page.status, f"{SHOWN}{shown(visitor, family)}." in page.text) == (200, True), page.text
+
+
+def test_nothing_forged_grants_or_tells_of_another_address(gateway: Gateway, arrangement: Arrangement) -> None:
+    pages, opened = try_all(gateway, URL)
+    print(f"{arrangement.name}: {len(FORGED)} forged, {pages} pages, {opened} opened for who asked")
+    # most is ignored, so that the true address counts; then this sends what is answered
+    assert pages > len(FORGED)
+    assert opened > len(FORGED) / 2
