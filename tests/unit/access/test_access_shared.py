@@ -129,10 +129,11 @@ async def test_who_was_first_keeps_their_end_and_renews_no_further_than_the_cap(
     await house.opening.open(first, HERE)
     await neighbour(house, service="cloud")
     assert await left_s(house) == 12 * HOUR, "nobody's visit takes time from another"
+    house.clock.now += 600
     for again in (house.opening.open(first, HERE), house.opening.stay(first, HERE, HERE)):
-        await again
-        assert await left_s(house) == 12 * HOUR
-    house.clock.now += 11.5 * HOUR
+        assert (await again).shared == "others"
+        assert await left_s(house) == 12 * HOUR - 600
+    house.clock.now += 11.5 * HOUR - 600
     await neighbour(house, service="cloud")
     opened = await house.opening.open(first, HERE)
     assert (opened.shared, await left_s(house)) == ("others", HOUR)
@@ -165,6 +166,21 @@ async def test_two_who_renew_by_turns_see_each_other(house: House) -> None:
             house.clock.now += 60
             assert (await house.opening.open(token, HERE)).shared == "others"
             assert await left_s(house) <= HOUR
+
+
+@in_house
+async def test_who_keeps_open_where_another_holds_it_longer_is_there_as_long_as_they_do(house: House) -> None:
+    _a, one = await linked(house, duration_s=10 * DAY)
+    _b, other = await linked(house)
+    await house.opening.open(one, HERE)
+    await house.opening.open(other, HERE)
+    for _ in range(4):
+        house.clock.now += 0.9 * HOUR
+        await house.opening.stay(other, HERE, HERE)
+        assert (await house.opening.open(one, HERE)).shared == "others"
+    assert await left_s(house) == 10 * DAY - 4 * 0.9 * HOUR
+    house.clock.now += HOUR
+    assert (await house.opening.open(one, HERE)).shared is None, "once they have gone"
 
 
 @in_house
