@@ -268,6 +268,8 @@ def test_whoever_interrupts_certbot_has_what_they_had(runs: Container) -> None:
     runs.shell("nft 'add table inet test { chain input { type filter hook input priority 0; tcp dport 80 drop; }; }'")
     before = state(runs)
     with setup(runs) as terminal:
+        if json.loads(runs.run("safeip", "person", "list", "--json").stdout) == []:
+            enrol(terminal)
         terminal.answer(OBTAIN, "")
         terminal.answer("E-mail address", "")
         wait_for("certbot's own server", lambda: not nobody_listens(runs), 30)
@@ -276,6 +278,20 @@ def test_whoever_interrupts_certbot_has_what_they_had(runs: Container) -> None:
         assert "The browser warns" in terminal.shown.partition("What comes next:")[2]
     assert nobody_listens(runs)
     assert state(runs) == before
+    runs.run("nft", "delete", "table", "inet", "test")
+    with setup(runs) as terminal:
+        terminal.answer(OBTAIN, "")
+        terminal.answer("E-mail address", "")
+        terminal.answer("SafeIP runs. Restart it now, so that it does what you answered? (yes or no) [yes]: ", "", 120)
+        assert terminal.wait(60) == 0
+    assert served(runs) == live(runs, "safeip")
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_what_nothing_would_renew_is_told(runs: Container, renewed: bool) -> None:
+    runs.run("systemctl", "start" if renewed else "stop", "certbot.timer")
+    said = obtain(runs)[1]
+    assert ("Nothing renews it yet: systemctl enable --now certbot.timer" in said) is not renewed
 
 
 def test_an_end_that_comes_near_is_told_wherever_somebody_looks(runs: Container) -> None:

@@ -89,6 +89,7 @@ def test_from_nothing_to_a_service_that_runs(host: Container) -> None:
     assert "These are closed to everybody but" in after
     assert "systemctl" not in after, "nothing is left to start"
     assert "Sign in as yves:  https://home.test:8443/sign-in" in after
+    assert "cloud holds tcp/80, to which the certificate's authority comes from anywhere" in after
     assert (shown(host, "ActiveState"), shown(host, "UnitFileState")) == ("active", "enabled")
     assert shown(host, "UnitFileState", "safeip-closed") == "enabled"
     assert has_table(host.network, "safeip")
