@@ -46,6 +46,26 @@ async def test_gzip_where_it_is_asked_for(tmp_path: Path, asked: str, *, packed:
 
 
 @in_loop
+async def test_scripts_come_without_what_is_for_their_readers(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        page = await h.get(await h.link())
+        for name in ("moments.js", "open.js"):
+            [path] = re.findall(rf'src="(/static/[0-9a-f]+/{name})"', page.text)
+            served = (await h.get(path)).text
+            lines = (ROOT / "static" / name).read_text("utf-8").splitlines()
+            assert served.splitlines() == [line.strip() for line in lines if line.strip() and not line.strip().startswith("//")]
+            assert len(served) < len("\n".join(lines))
+
+
+def test_no_text_of_a_script_goes_on_over_the_end_of_a_line() -> None:
+    """There, indentation would be part of it."""
+    for file in (ROOT / "static").glob("*.js"):
+        for line in file.read_text("utf-8").splitlines():
+            assert line.count("`") % 2 == 0, (file.name, line)
+            assert "/*" not in line.partition("//")[0], (file.name, line)
+
+
+@in_loop
 async def test_no_page_is_ever_compressed(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         for path in ("/", "/sign-in", await h.link(), "/healthz", "/nowhere", "/l/none"):
