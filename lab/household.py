@@ -23,11 +23,13 @@ PEOPLE: dict[str, dict[str, object]] = {
     "mamie": {"services": ["cloud", "films"], "links": True},
     "leo": {},  # may open nothing yet
 }
-WITHOUT_CODES: dict[str, dict[str, object]] = {"camille": {"services": ["films"]}, "odile": {"role": "admin"}}
+WITHOUT_CODES: dict[str, dict[str, object]] = {"camille": {"services": ["films", "garden"]}, "odile": {"role": "admin"}}
 _SERVICES: dict[str, Table] = {
     **SERVICES,
     "films": {**SERVICES["films"], "url": "https://home.test:8096/"},  # by https: pages try whether it answers
     "game": {**SERVICES["game"], "default_duration": "6h"},
+    # everybody comes by IPv4
+    "garden": {"title": "Garden", "ports": ["tcp/8091"], "url": "https://home.test:8096/garden", "families": ["ipv6"], "max_duration": "30d"},
 }
 _ATTIC: Table = {"title": "Attic", "ports": ["tcp/8090"], "default_duration": "2h", "max_duration": "1d"}
 _PORTAL: Table = {
@@ -114,6 +116,8 @@ class Household:
             "limits": self.link("Léo", expires="30d", uses=900),
             "films": self.link("Odile", ("films",)),
             "no-page": self.link("Jean", ("game",)),
+            "other-family": self.link("Jean", ("garden",)),
+            "other-family-once": self.link("Jean", ("garden",), uses=1),
             "paused": self.link("Camille"),
             "ended": self.link("Camille", expires="1s"),
             "used-up": self.link("Camille", uses=1),

@@ -90,6 +90,13 @@ def both_families(visit: Visit) -> None:
     visit.says("both-families")
 
 
+def other_family(visit: Visit) -> None:
+    """The service is reached by the other family alone, which the visitor's network has not."""
+    visit.page.context.route("https://open6.test:8443/**", lambda route: route.abort())
+    visit.open("other-family")
+    visit.says("needs")
+
+
 def no_answer(visit: Visit) -> None:
     """The service does not run."""
     visit.page.context.route("https://home.test:8096/**", lambda route: route.abort())

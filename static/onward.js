@@ -10,6 +10,8 @@ const next = document.getElementById("next");
 const stay = document.getElementById("stay");
 const keep = document.querySelector("#keep input");
 const { family, needs } = opened.dataset;
+const headline = document.querySelector("h1");
+const words = headline.textContent;
 let staying = false;
 
 function pause(ms) {
@@ -29,13 +31,23 @@ function say(what, said = true) {
   }
 }
 
+// Says whether a family that a service needs is not there; answers what it was told.
+function tell(open) {
+  const { family: seen, lost } = opened.dataset;
+  const missing = !open && seen !== needs;
+  say("needs", missing);
+  if (lost) {
+    headline.textContent = missing ? lost : words;
+  }
+  return open;
+}
+
 // Whether the other family is open now as well. A line without it is no failure, but where a service needs it.
 async function openOther() {
   const url = opened.dataset.also;
   let open = false;
   if (!url) {
-    say("needs", opened.dataset.family !== needs);
-    return open;
+    return tell(open);
   }
   try {
     const answer = await fetch(url, { method: "POST", credentials: "omit", signal: within(OTHER_MS) });
@@ -46,8 +58,7 @@ async function openOther() {
   }
   say("both-families", open);
   say("one-family", !open && opened.dataset.family === family);
-  say("needs", !open && opened.dataset.family !== needs);
-  return open;
+  return tell(open);
 }
 
 // In another network one family comes up after the other
@@ -108,7 +119,7 @@ async function onward() {
   if (!next) {
     return;
   }
-  const lost = "lost" in opened.dataset && !both;
+  const lost = !both && opened.dataset.lost;
   const answered = !lost && await answers(next.href);
   if (!lost) {
     await shown;
