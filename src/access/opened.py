@@ -74,6 +74,14 @@ class View:
         return self.link.pin is not None
 
     @property
+    def shortened(self) -> bool:
+        """Whether a service opens for a shorter time because the address is a shared one."""
+        if self.shared is None:
+            return False
+        asked = [(one, min(self.link.duration_s or one.default_duration_s, one.max_duration_s)) for one in self.services]
+        return any(asked_s > one.longest_s(shared=True) for one, asked_s in asked)
+
+    @property
     def lacks_pin(self) -> bool:
         """Whether the link cannot open from here: a service wants a PIN at a shared address, and the link has none."""
         return self.shared is not None and self.link.pin is None and any(one.shared_pin for one in self.services)

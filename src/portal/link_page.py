@@ -127,6 +127,8 @@ class _LinkPage:
             "address": str(visitor.address),
             "family": f"IPv{visitor.address.version}",
             "trusted": visitor.trusted,
+            "shared": view.shared,
+            "shortened": view.shortened,
             "next_url": next_url,
             "needs": needed,
             # Whether the other family may count for anything
@@ -161,7 +163,7 @@ def _opens(view: View, now: float) -> list[Opens]:
             span(
                 min(
                     link.duration_s or service.default_duration_s,
-                    service.max_duration_s,
+                    service.longest_s(shared=view.shared is not None),
                     left_s or service.max_duration_s,
                 )
             ),
@@ -172,10 +174,10 @@ def _opens(view: View, now: float) -> list[Opens]:
 
 
 def _asks(view: View, visitor: Visitor) -> bool:
-    """Whether the page has its form. What is open from a used-up link stays so, and its time does not start again."""
+    """Whether the page has its form. What is open from a link that opens no more stays so, and its time does not start again."""
     link = view.link
     reached = link.uses is None or view.remaining_ms or any(service.is_reached(visitor.address) for service in view.services)
-    return bool(reached) and not link.used_up
+    return bool(reached) and not link.used_up and not view.lacks_pin
 
 
 def _next_url(view: View) -> str | None:

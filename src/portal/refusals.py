@@ -13,6 +13,8 @@ _STATUS = {
     Reason.TICKET: 403,
     Reason.SAME_FAMILY: 409,
     Reason.OTHER_FAMILY: 409,
+    Reason.PIN_NEEDED: 403,
+    Reason.SHARED: 403,
     Reason.TRUSTED: 409,
     Reason.ADDRESS: 403,
     Reason.PIN_LOCKED: 429,
