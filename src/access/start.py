@@ -50,6 +50,7 @@ class Access:
     bans: Bans
     knocks: Knocks
     undo: Undo
+    shared: Shared
     underway: Underway
 
     async def close(self) -> None:
@@ -142,5 +143,6 @@ def _build(
         bans=bans,
         knocks=Knocks(state_dir, gate, clock=clock),
         undo=undo,
+        shared=shared,
         underway=underway,
     )

@@ -9,6 +9,7 @@ from aiohttp import web
 from access.address import Address
 from access.gate import GateRefusal, Grant
 from access.services import Service
+from access.shared import Why
 from portal.caller import Caller
 from portal.door import Door, redirect
 from portal.form import Fields, Form
@@ -111,7 +112,13 @@ class _Me:
             usual=usual(services),
             address=str(caller.visitor.address),
             trusted=caller.visitor.trusted,
+            shared=await self._shared(caller),
+            shortened=not caller.actor.hand and any(service.shared_max_duration_s for service in services),
         )
+
+    async def _shared(self, caller: Caller) -> Why | None:
+        visitor = caller.visitor
+        return None if visitor.trusted else await self._site.access.shared.why(caller.actor.holder, visitor.address)
 
     def _held(self, caller: Caller, grants: Iterable[Grant]) -> list[Held]:
         site, here = self._site, str(caller.visitor.address)

@@ -18,7 +18,7 @@ from portal.phrases import phrases
 _YEAR_S = 365 * 86400
 # The macros that every page has, by file; a file may use those of the ones before it.
 _MACROS = {
-    "words.html": ("when", "length", "titles", "all_of", "done_text", "browser_text", "state_text", "needs_text", "needs_way"),
+    "words.html": ("when", "length", "titles", "all_of", "done_text", "browser_text", "state_text", "needs_text", "needs_way", "shared_text"),
     "fields.html": (
         "token",
         "field",
