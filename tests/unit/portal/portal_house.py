@@ -24,11 +24,13 @@ from access.person import Person
 from access.services import Service
 from portal import edge
 from portal.app import control_app, every_answer, public_door
+from portal.arrival import Arrivals
 from portal.door import Door
 from portal.events import EventKeeper
 from portal.gate import GateClient
 from portal.pages import Pages
 from portal.peer import ControlPeers
+from portal.proxied import Proxied
 from portal.quiet import http_logger
 from portal.settings import Settings
 from portal.site import Site, is_secure, make_site
@@ -54,7 +56,9 @@ class WirePeer:
         self.blocked: list[dict[str, Any]] = [knock("198.51.100.9", 22, packets=3)]
         self.refuse: tuple[str, str] | None = None
         self.refuse_ban: tuple[str, str] | None = None
-        self.status: dict[str, Any] = {"mode": "table", "table": "inet safeip", "closed_packets": 0, "services": {}}
+        self.status: dict[str, Any] = {
+            "mode": "table", "table": "inet safeip", "closed_packets": 0, "services": {}, "masks": {"count": 0, "latest": []},
+        }  # fmt: skip
         self.writer: asyncio.StreamWriter | None = None
 
     async def serve(self) -> None:
@@ -198,13 +202,14 @@ async def ask_raw(where: "tuple[str, int] | str", data: bytes) -> Answer:
 
 @dataclass
 class House:
-    """A running portal. `now` is its clock, set by the test."""
+    """A running portal; at `proxied` each connection begins with a PROXY header. `now` is its clock, set by the test."""
 
     site: Site
     door: Door
     gate: GateClient
     peer: WirePeer
     public: tuple[str, int]
+    proxied: tuple[str, int]
     control: str
     now: list[float] = field(default_factory=list)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -384,7 +389,7 @@ async def house(
     private = web.AppRunner(
         control_app(site, ControlPeers(None, reader)), access_log=None, logger=http_logger(), auto_decompress=False
     )
-    listener = socket.create_server((HERE, 0))
+    listener, behind = (socket.create_server((HERE, 0)) for _ in range(2))
     control = str(directory / "control.sock")
     unix = socket.socket(socket.AF_UNIX)
     with suppress(FileNotFoundError):
@@ -392,12 +397,14 @@ async def house(
     unix.bind(control)
     for runner in (public, private):
         await runner.setup()
-    listening = await edge.listen(public, listener, every_answer(site), certificate and certificate.context)
+    listening = await edge.listen(public, listener, every_answer(site), certificate and certificate.context, Arrivals(site.settings.wan))
+    passed_on = Proxied(public, behind, every_answer(site), certificate and certificate.context, site.clients.is_proxy, Arrivals(site.settings.wan))
     try:
         await web.SockSite(private, unix).start()
-        yield House(site, door, gate, peer, listener.getsockname()[:2], control, now)
+        yield House(site, door, gate, peer, listener.getsockname()[:2], behind.getsockname()[:2], control, now)
     finally:
         listening.close()
+        passed_on.close()
         await asyncio.gather(*(runner.cleanup() for runner in (public, private)))
         await access.close()
         gate.close()
