@@ -168,7 +168,7 @@ class Gateway:
         files = {"state_dir": str(self.state_dir), "runtime_dir": str(self.runtime), **(top or {})}
         self.config.write_text(render(files, tables), "utf-8")
         listen = tables["portal"]["listen"]
-        self.portal_port = int(str(listen[0]).rpartition(":")[2]) if isinstance(listen, list | tuple) else 0
+        self.portal_port = int(str(listen[0]).rpartition(":")[2]) if isinstance(listen, list | tuple) and listen else 0
         self.portal_scheme = "http" if tables["portal"].get("tls") == "off" else "https"
 
     def launch(self) -> Process:
@@ -197,7 +197,9 @@ class Gateway:
         return time.monotonic() - begin
 
     def healthy(self) -> bool:
-        """Whether /healthz answers 200, asked from the gateway itself."""
+        """Whether /healthz answers 200, asked from the gateway itself; where it has no port, the control socket answers."""
+        if not self.portal_port:
+            return self.cli("status", check=False).returncode == 0
         return self.local.reaches(f"{self.portal_scheme}://127.0.0.1:{self.portal_port}/healthz", timeout=5.0)
 
     def stop(self, timeout: float = 10.0) -> int:

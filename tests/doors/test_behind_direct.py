@@ -12,6 +12,7 @@ from fronts import NAME, PORTAL, URL, Arrangement, nginx, stream
 from lab.front import NEAR4, NEAR6, Front
 from lab.gateway import GATEWAY4, GATEWAY6, Gateway
 from lab.net import Namespace
+from lab.nginx import Nginx
 from lab.visitor import Family
 
 LISTENERS = {"listen_proxy_protocol": ["0.0.0.0:8444", "[::]:8444"]}
@@ -102,16 +103,12 @@ def test_who_is_a_proxy_names_whom_it_brings_and_nothing_else(gateway: Gateway, 
     answer = sent(front.inner, host, heads["PROXY v2 before TLS"].bytes(FRESH, b"") + request(HELD))
     assert answer is not None
     assert f"{SHOWN}{FRESH.ipv4}.".encode() in answer
-    # its own word for itself: then the header is what counts, and here it is read
-    local = sent(front.inner, host, heads["PROXY v2 before TLS, local"].bytes(FRESH, b"") + request(HELD))
-    assert local is not None
-    assert f"{SHOWN}{HELD.ipv4}.".encode() in local
-    # without one nobody knows who it is
-    bare = request(HELD).replace(b"X-Forwarded-For", b"X-Forwarded")
-    nobody = sent(front.inner, host, heads["PROXY before TLS, unknown"].bytes(FRESH, b"") + bare)
-    assert nobody is not None
-    assert nobody.startswith(b"HTTP/1.1 400 ")
-    assert SHOWN.encode() not in nobody
+    # who brings nobody is nobody, whatever the request says: its headers are a visitor's own
+    for reason in ("PROXY before TLS, unknown", "PROXY v2 before TLS, local"):
+        nobody = sent(front.inner, host, heads[reason].bytes(FRESH, b"") + request(HELD))
+        assert nobody is not None
+        assert nobody.startswith(b"HTTP/1.1 400 "), reason
+        assert SHOWN.encode() not in nobody
     # two, or what is none
     two = heads["PROXY before TLS"].bytes(FRESH, b"")
     assert sent(front.inner, host, two + two + request(HELD)).startswith(b"HTTP/1.1 400 ")  # type: ignore[union-attr]
@@ -139,6 +136,27 @@ def test_a_proxy_that_does_not_say_who_asks_opens_nothing_and_the_page_says_so(
             assert posted.status >= 400
     assert granted(gateway) == set()
     assert gateway.cli_json("grants") == []
+
+
+def test_who_comes_through_a_proxy_that_does_not_know_whom_it_brings_is_nobody(
+    gateway: Gateway, front: Front, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """nginx's stream says UNKNOWN of what came to it by a Unix socket; the rest is the stranger's own word."""
+    directory = tmp_path_factory.mktemp("front")
+    gateway.cli("grant", "cloud", HELD.ipv4)
+    hidden = f"""
+        server {{ listen 8443; listen [::]:8443; proxy_pass unix:{directory}/between; }}
+        server {{ listen unix:{directory}/between; proxy_pass {NEAR4}:8444; proxy_protocol on; }}
+    """
+    front.through_inner()
+    with Nginx(front.inner, directory, stream=hidden):
+        for host in (GATEWAY4, GATEWAY6):
+            for claim in (HELD, HOME):
+                answer = sent(gateway.stranger.namespace, host, request(claim), port=8443)
+                assert answer is not None
+                assert answer.startswith(b"HTTP/1.1 400 ")
+                assert SHOWN.encode() not in answer
+                assert b"Cloud" not in answer
 
 
 @pytest.mark.parametrize("family", FAMILIES)
