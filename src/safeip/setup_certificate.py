@@ -94,6 +94,8 @@ def _names(config: Config) -> list[str]:
 
 def _ready(config: Config, options: argparse.Namespace) -> tuple[str, bool]:
     """The path of certbot, and whether somebody listens on tcp/80. Raises NotObtainedError."""
+    if not _HOOK.exists():
+        raise NotObtainedError(f"there is no {_HOOK}, which the package brings")
     ports = [(one.name, port) for one in config.policy.services.values() for port in one.ports]
     closes = [name for name, port in ports if port.protocol == "tcp" and port.first <= _PORT <= port.last]
     if _PORT in config.policy.portal_ports:

@@ -259,6 +259,14 @@ def test_the_daemon_that_runs_is_asked(gateway: Gateway) -> None:
     assert (yves["state"], yves["totp"]) == ("active", True)
 
 
+def test_a_certificate_is_for_who_has_installed_the_package(gateway: Gateway) -> None:
+    gateway.configure(portal={"url": "https://home.test:8443"})
+    before = gateway.config.read_bytes()
+    done = gateway.host.run(*command(gateway, "--certificate"), check=False, input="")
+    assert (done.returncode, done.stderr) == (1, f"safeip: there is no {ROOT}/certbot-deploy-hook, which the package brings\n")
+    assert gateway.config.read_bytes() == before
+
+
 def test_a_bad_configuration_is_not_touched(gateway: Gateway) -> None:
     gateway.config.write_text("[portal]\nurl = 7\n", "utf-8")
     with setup(gateway) as terminal:
