@@ -114,6 +114,10 @@ class Links:
             allowed = {service.name: service for service in rights}
         return tuple(allowed[name] for name in link.services if name in allowed)
 
+    def wanting_pin(self, link: Link) -> tuple[str, ...]:
+        """The services for which a link without a PIN opens nothing at shared addresses."""
+        return () if link.pin else tuple(service.name for service in self.opens(link) if service.shared_pin)
+
     def may_add(self, by: Actor) -> Mapping[str, Service]:
         """The services that the actor may make links for; none where they may make no links."""
         if by.person is None:

@@ -59,7 +59,10 @@ LINK = an_object(
     paused=YES, to=maybe(TEXT), created_at=MOMENT, expires_at=maybe(MOMENT), last_used_at=maybe(MOMENT),
     state={"enum": ["open", "paused", "expired", "used-up"]}, **{"for": maybe(TEXT)},
 )  # fmt: skip
-LINK_WITH_URL = more(LINK, "LinkWithUrl", "A link. Its URL is a secret.", url=TEXT)
+LINK_WITH_URL = more(
+    LINK, "LinkWithUrl", "A link. Its URL is a secret. `wants_pin`: services for which it opens nothing at shared addresses, for want of a PIN.",
+    url=TEXT, wants_pin=NAMES,
+)  # fmt: skip
 PERSON = an_object(
     "Person", "A person.",
     name=TEXT, role={"enum": ["admin", "member"]}, state={"enum": ["asked", "invited", "active"]}, services=NAMES, links=YES, totp=YES,

@@ -76,4 +76,5 @@ class _Links:
         return done
 
     def _with_url(self, link: Link) -> dict[str, Any]:
-        return {**link.as_json(self._site.clock()), "url": self._site.link_url(self._links.token(link))}
+        shown = link.as_json(self._site.clock())
+        return {**shown, "url": self._site.link_url(self._links.token(link)), "wants_pin": list(self._links.wanting_pin(link))}

@@ -25,7 +25,11 @@ def _add(control: Control, options: Options) -> None:
         "pin": _pin(options.pin),
         "to": options.to,
     }
-    _print_url(control.ask("POST", "/links", body=asked), options)
+    link: _Json = control.ask("POST", "/links", body=asked)
+    _print_url(link, options)
+    if link["wants_pin"]:
+        wanting = output.clean(", ".join(link["wants_pin"]))
+        print(f"safeip: warning: at shared addresses this link opens nothing: {wanting} wants a PIN there, see --pin", file=sys.stderr)
 
 
 def _pin(given: str | None) -> str | None:
@@ -74,7 +78,7 @@ def _show(control: Control, options: Options) -> None:
             ("used", _used(link)),
             ("last used", output.local(link["last_used_at"]) or "never"),
             ("addresses", link["addresses"] or "any number at once"),
-            ("PIN", "yes" if link["pin"] else "no"),
+            ("PIN", "yes" if link["pin"] else "no, and so it opens nothing at shared addresses" if link["wants_pin"] else "no"),
             ("leads to", link["to"] or "the first service with a url"),
             ("created", output.local(link["created_at"])),
             ("expires", output.local(link["expires_at"]) or "never"),

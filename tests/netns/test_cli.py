@@ -193,7 +193,7 @@ def test_a_link_opens_and_every_verb_on_it_does_what_it_says(gateway: Gateway) -
     assert (link["uses"], link["used"], link["addresses"], link["pin"], link["to"]) == (None, 0, None, False, None)
     moment(link["created_at"])
     shown = gateway.cli_json("link", "show", link_id)
-    keys(shown, {**LINK, "url": str})
+    keys(shown, {**LINK, "url": str, "wants_pin": list})
     assert shown["url"] == url
 
     gateway.visitor.open_link(url)
