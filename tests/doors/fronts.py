@@ -117,6 +117,8 @@ def haproxy(*lines: str, mode: str = "http", bind: str = "bind :::8443 v4v6", se
             "\n    ".join(
                 [
                     f"defaults\n    mode {mode}\n    timeout connect 5s\n    timeout client 30s\n    timeout server 1h",
+                    # connections are kept, and shared by visitors
+                    *(["http-reuse always"] if mode == "http" else []),
                     "frontend visitors",
                     *(f"{one} ssl crt {place.both()}" if mode == "http" else one for one in bind.split("; ")),
                     *lines,
@@ -176,8 +178,8 @@ PROXIED = (
         more=_OWN_TLS,
     ),
     # it ends TLS, and keeps connections
-    Arrangement("HAProxy, send-proxy, TLS before", (haproxy("http-reuse always", server="send-proxy"),), more=_TLS_BEFORE),
-    Arrangement("HAProxy, send-proxy-v2, TLS before", (haproxy("http-reuse always", server="send-proxy-v2"),), leg=6, more=_TLS_BEFORE),
+    Arrangement("HAProxy, send-proxy, TLS before", (haproxy(server="send-proxy"),), more=_TLS_BEFORE),
+    Arrangement("HAProxy, send-proxy-v2, TLS before", (haproxy(server="send-proxy-v2"),), leg=6, more=_TLS_BEFORE),
 )
 _APPENDED = "X-Forwarded-For $proxy_add_x_forwarded_for"
 CHAINS = (
