@@ -56,13 +56,9 @@ class Relay:
     """The lab's gateway as the relay, and a home of private address behind a neighbour's NAT."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
-        config = tomllib.loads(example("relay/safeip.toml"))
-        assert config.keys() == {"portal", "gate", "services"}, "then the rest has to be taken, too"
-        portal = dict(config["portal"])
-        del portal["tls"]  # the lab's is self-signed
-        self.gateway = stack.enter_context(
-            Gateway(prefix="sipt", services=config["services"], portal=portal, gate=config["gate"])
-        )  # fmt: skip
+        self.gateway = stack.enter_context(Gateway(prefix="sipt", start=False))
+        self.pair = self._configure()
+        self.gateway.start()
         self.place = self.gateway.directory / "relay"
         self.place.mkdir(mode=0o700)
         for visitor in (self.gateway.visitor, self.gateway.second, self.gateway.stranger):
@@ -77,6 +73,16 @@ class Relay:
         self.sshd = self.start_sshd()
         self.nginx = self._nginx()
         self.tunnel: Process | None = None
+
+    def _configure(self) -> tuple[str, str]:
+        """The example, with certificate and key as certbot would have brought them; both."""
+        certificate, key = self.gateway._certificate()
+        Path(key).chmod(0o644)  # the lab's portal has no account of its own
+        files = (("/etc/safeip/tls/certificate.pem", certificate), ("/etc/safeip/tls/key.pem", key))
+        config = tomllib.loads(example("relay/safeip.toml", *files))
+        assert config.keys() == {"portal", "gate", "services"}, "then the rest has to be taken, too"
+        self.gateway.configure(services=config["services"], portal=config["portal"], gate=config["gate"])
+        return certificate, key
 
     def _line(self) -> None:
         veth(
@@ -143,7 +149,7 @@ class Relay:
             return False
 
     def _nginx(self) -> Nginx:
-        certificate, key = self.gateway._certificate()
+        certificate, key = self.pair
         shutil.copytree(EXAMPLES / "relay", self.place / "www", ignore=lambda _, names: [name for name in names if not name.endswith(".html")])
         site = example(
             "relay/nginx.conf",

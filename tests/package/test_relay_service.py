@@ -1,8 +1,9 @@
-"""Home's unit of examples/relay under a real systemd, by the README's commands: it dials again however the tunnel ended."""
+"""examples/relay where Debian has its files, under a real systemd, by the README's commands: the unit dials again however the tunnel ended."""
 
 import http.client
 import re
 import shutil
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +123,71 @@ def test_while_an_old_tunnel_holds_a_port_a_new_one_is_none(host: Container) -> 
     assert "remote port forwarding failed for listen port 8002" in host.run("journalctl", "--unit", UNIT, "--output=cat").stdout
     host.run("systemctl", "stop", "old")
     wait_for("home", lambda: answers(host), WITHIN_S)
+
+
+# nginx at its place
+
+
+LIVE = "/etc/letsencrypt/live/open.example.org"
+NAMES = ("cloud.example.org", "films.example.org")
+
+
+def renew(host: Container) -> None:
+    """What certbot does: another pair, and then the hook, by a shell."""
+    host.shell(
+        f"mkdir -p {LIVE}; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2 "
+        f"-subj /CN=open.example.org -keyout {LIVE}/privkey.pem -out {LIVE}/fullchain.pem"
+    )
+    found = re.search(r"(?m)^deploy-hook = (.*)$", example("relay/certbot.ini"))
+    assert found
+    host.run("env", f"RENEWED_LINEAGE={LIVE}", "sh", "-c", found[1])
+
+
+def served(host: Container, name: str, port: int = 443) -> str:
+    """The certificate that nginx shows for a name; empty where it shows none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            host.network.connect("127.0.0.1", port) as plain,
+            context.wrap_socket(plain, server_hostname=name) as held,
+        ):  # fmt: skip
+            return ssl.DER_cert_to_PEM_cert(held.getpeercert(binary_form=True) or b"")
+    except OSError:
+        return ""
+
+
+def test_nginx_serves_what_certbot_brings_and_the_portal_gets_it_too(host: Container) -> None:
+    renew(host)  # nginx does not run yet
+    host.shell("rm /etc/nginx/sites-enabled/default")
+    shutil.copy(EXAMPLES / "relay/nginx.conf", host.path("/etc/nginx/sites-available/relay"))
+    host.shell("ln -s ../sites-available/relay /etc/nginx/sites-enabled/relay")
+    assert "[warn]" not in host.run("nginx", "-t").stderr
+    host.run("systemctl", "restart", "nginx")
+    first = host.path(f"{LIVE}/fullchain.pem").read_text("ascii")
+    assert [served(host, name) for name in (*NAMES, "open.example.org")] == [first, first, ""]
+    with pytest.raises(OSError, match="refused"):  # certbot's, when it needs it; the program at home is not nginx
+        host.network.connect("127.0.0.2", 80)
+    renew(host)
+    second = host.path(f"{LIVE}/fullchain.pem").read_text("ascii")
+    assert second != first
+    wait_for("the new certificate", lambda: served(host, NAMES[0]) == second, WITHIN_S)
+    assert host.path("/etc/safeip/tls/certificate.pem").read_text("ascii") == second
+
+
+def test_nginx_takes_what_passes_connections_on_unopened(host: Container) -> None:
+    host.shell("rm -f /etc/nginx/sites-enabled/*")
+    host.path("/etc/nginx/modules-enabled/80-relay.conf").write_text(example("relay/nginx-stream.conf"), "ascii")
+    certificate = example("relay/nginx-home.conf", ("/etc/letsencrypt/live/cloud.example.org", LIVE))
+    host.path("/etc/nginx/sites-available/home").write_text(certificate, "ascii")
+    renew(host)
+    host.shell("ln -s ../sites-available/home /etc/nginx/sites-enabled/home")
+    assert "[warn]" not in host.run("nginx", "-t").stderr
+    # the tunnel's end is here as well
+    unit = host.path(f"/etc/systemd/system/{UNIT}")
+    unit.write_text(example(f"relay/{UNIT}", ("127.0.0.1:8001:127.0.0.1:80 ", "127.0.0.1:8001:127.0.0.1:8444 ")), "ascii")
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "restart", "nginx", UNIT)
+    own = host.path(f"{LIVE}/fullchain.pem").read_text("ascii")
+    wait_for("home's certificate", lambda: served(host, NAMES[0]) == own, WITHIN_S)
+    assert [served(host, name) for name in (NAMES[1], "open.example.org")] == [own, ""]
