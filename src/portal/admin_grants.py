@@ -8,7 +8,7 @@ from access.address import Address
 from access.gate import GateRefusal
 from access.inputs import BadInput
 from access.undo import CannotUndo, Step
-from portal import admin_live
+from portal import admin_live, masked
 from portal.admin_bans import shut_out
 from portal.caller import Caller
 from portal.door import Door
@@ -159,8 +159,8 @@ class _Grants:
         status: int = 200,
     ) -> web.Response:
         site, mark = self._site, self._hub.now
-        grants, entries, hours = await asyncio.gather(
-            self._grants.list(caller.actor), site.access.history.read(LAST), day(site)
+        grants, entries, hours, masks = await asyncio.gather(
+            self._grants.list(caller.actor), site.access.history.read(LAST), day(site), masked.latest(site)
         )
         self._hub.look(grants)
         rows = self._hub.rows
@@ -182,6 +182,8 @@ class _Grants:
             services=[(service.name, service.title) for service in services],
             durations=durations(services),
             usual=usual(services),
+            masked=masked.addresses(masks),
+            wan=site.settings.wan,
         )
 
 

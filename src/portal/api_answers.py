@@ -121,6 +121,12 @@ STATUS: dict[str, Any] = {
         "closed_packets": WHOLE,
         "closed_bytes": WHOLE,
         "flooded_packets": WHOLE,
+        "masks": an_object(
+            "Masks", "Trusted sources of the last day that are perhaps no neighbours, the last one first.",
+            count=WHOLE,
+            latest=many(an_object("Mask", "One of them.", address=TEXT, connections=WHOLE, last_ms=WHOLE)),
+        ),
+        "warnings": {"type": "array", "items": TEXT, "description": "What the configuration, or what comes in, gives reason to warn of."},
         "repairs": WHOLE,
     },
     "required": ["url", "services"],

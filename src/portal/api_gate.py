@@ -6,6 +6,7 @@ from access.actor import Actor
 from access.bans import DEFAULT_S
 from access.moment import moment_text
 from portal import api_answers as answers
+from portal import masked
 from portal.api_kinds import DURATION, Field, Fields, address
 from portal.operation import Call, Operation
 from portal.site import Site
@@ -56,6 +57,7 @@ class _Gate:
         return {
             **status,
             "certificate": self._certificate(),
+            "warnings": [*settings.warnings, *masked.sentences(status["masks"], settings.wan)],
             "url": settings.url,
             "links": {"all": len(links), "open": sum(link.state(now) == "open" for link in links)},
         }

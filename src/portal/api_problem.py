@@ -18,7 +18,7 @@ from access.inputs import BadInput
 from access.state import UnknownLink, UnknownPerson, UnknownToken
 from access.tokens import BadToken
 from portal.api_kinds import NotJson
-from portal.client_address import BadClientAddress
+from portal.client_address import BadClientAddress, HiddenAddress
 from portal.problems import Handler, Middleware, where
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "no-token": ProblemType(401, "No token", "Authorization: Bearer with a token of this house is needed. Cookies and tokens in a URL do not count."),
     "bad-token": ProblemType(401, "Bad token", "The token is not one of this house's: unknown, wrong, expired or removed. Too many of these ban the address."),
     "not-allowed": ProblemType(403, "Not allowed", "The token has not the scope that this needs, or is limited to services."),
+    "hidden-address": ProblemType(403, "Hidden address", "A router in front of the gateway hides the address that asks."),
     "not-found": ProblemType(404, "Not found", "There is nothing at this path."),
     "unknown-service": ProblemType(404, "Unknown service", "There is no such service within the token's reach."),
     "unknown-link": ProblemType(404, "Unknown link", "There is no such link within the token's reach."),
@@ -130,6 +131,8 @@ def as_problem(error: Exception) -> ApiProblem:  # noqa: C901, PLR0911, PLR0912 
             return ApiProblem("not-saved", str(error))
         case Busy():
             return ApiProblem("busy", headers={"Retry-After": "1"})
+        case HiddenAddress():
+            return ApiProblem("hidden-address", str(error))
         case BadClientAddress():
             return ApiProblem("no-client-address", str(error))
         case NotJson():

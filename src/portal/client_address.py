@@ -14,6 +14,10 @@ class BadClientAddress(Exception):
     """The address that asks cannot be told. The message says why, for the admin."""
 
 
+class HiddenAddress(BadClientAddress):
+    """A trusted address that came in where none is: spoofed, or a router's that hides who asks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """The other end of a connection, or whom its PROXY header names; None: not known.
@@ -63,7 +67,11 @@ class ClientAddress:
     def host(self, peer: Peer, headers: Sequence[str]) -> Host:
         """The same before it becomes what is granted: one host, IPv6 too. Raises BadClientAddress."""
         host = _host(peer.host or "", "the peer")
-        return self._forwarded(headers) if _within(host, self.proxies) else host
+        if _within(host, self.proxies):
+            host = self._forwarded(headers)
+        if peer.outside and _within(host, self.trusted):
+            raise HiddenAddress(f"{host} is in trusted_networks and came in by one of gate.wan_interfaces")
+        return host
 
     def is_proxy(self, peer: Peer) -> bool:
         """Whether the header is believed from there. Raises BadClientAddress."""

@@ -11,7 +11,7 @@ import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
 from asyncio.trsock import TransportSocket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from portal.arrival import Arrivals
 from portal.client_address import Peer
 from portal.headers import NO_STORE
 from portal.problems import where
@@ -44,14 +45,13 @@ SSLProtocol.max_size = 16 * 1024
 class Connection(web.RequestHandler):
     """One connection of the public pages. `headers` are those that every answer carries.
 
-    `peer` is who is at its other end: whoever hands over a connection that somebody passes on says so, else it is
-    the socket's, known once the connection is made.
+    `peer` is who is at its other end, as `peer_of` tells of its socket once the connection is made.
     """
 
     # Of aiohttp's own names it reads _messages (requests that wait) and _current_request (the one that is
     # answered), which nothing public tells; they are the same in 3.8 and 3.11.
 
-    def __init__(self, server: web.Server, headers: Mapping[str, str], peer: Peer | None = None) -> None:
+    def __init__(self, server: web.Server, headers: Mapping[str, str], peer_of: Callable[[TransportSocket], Peer]) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -63,16 +63,15 @@ class Connection(web.RequestHandler):
             # 600 kB that come compressed would take 60 MB before their size is looked at
             auto_decompress=False,
         )
-        self._named = peer
-        self.peer = peer or Peer(None)
+        self._peer_of = peer_of
+        self.peer = Peer(None)
         self._always = headers
         self._ahead = 0
         self._body: StreamReader | None = None  # of the request that was answered last
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, and keep who is there: once the connection is lost its socket tells nobody."""
-        if self._named is None:
-            self.peer = peer_of(transport.get_extra_info("socket"))
+        self.peer = self._peer_of(transport.get_extra_info("socket"))
         super().connection_made(transport)
 
     async def start(self) -> None:
@@ -163,16 +162,8 @@ class Connection(web.RequestHandler):
         self.force_close()
 
 
-def peer_of(connected: socket.socket | TransportSocket) -> Peer:
-    """Who is at the other end of a TCP connection."""
-    try:
-        return Peer(connected.getpeername()[0])
-    except OSError:  # nobody any more
-        return Peer(None)
-
-
 async def listen(
-    runner: web.AppRunner, listener: socket.socket, headers: Mapping[str, str], tls: ssl.SSLContext | None
+    runner: web.AppRunner, listener: socket.socket, headers: Mapping[str, str], tls: ssl.SSLContext | None, arrivals: Arrivals
 ) -> asyncio.Server:
     """Serve the application of `runner`, which is set up, on `listener`. Close what it gives before the runner's cleanup."""
     server = runner.server
@@ -180,8 +171,9 @@ async def listen(
         raise RuntimeError("the runner is not set up")
     # What was sent and is not acknowledged in this time, or meets a window that stays shut, ends the connection.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(TAKEN_WITHIN_S * 1000))
+    arrivals.heed(listener)
     return await asyncio.get_running_loop().create_server(
-        lambda: Connection(server, headers),
+        lambda: Connection(server, headers, arrivals.peer),
         sock=listener,
         backlog=BACKLOG,
         ssl=tls,

@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, Family] = {
     "safeip_grants_refused_total": Family("counter", "Refused openings.", ("holder", "reason")),
     "safeip_blocked_packets_total": Family("counter", "Packets that were dropped at the ports of a service.", ("service",)),
     "safeip_flooded_packets_total": Family("counter", "Connections to the portal that were dropped, as too many of their source."),
+    "safeip_masked_sources": Family("gauge", "Trusted sources that came from afar, or from outside, in the last day."),
     "safeip_bans": Family("gauge", "Addresses that are banned now."),
     "safeip_bans_given_total": Family("counter", "Bans, by what failed too often; hand: an admin's.", ("reason",)),
     "safeip_sign_ins_total": Family("counter", "Sign-ins; a password that is asked for once more counts where it is refused.", ("outcome",)),

@@ -63,6 +63,7 @@ def _gate(status: dict[str, Any]) -> Samples:
     if status["mode"] == "table":  # in "sets" another's ruleset closes, and nobody counts
         found["safeip_blocked_packets_total"] = [((name,), one["closed_packets"]) for name, one in services.items()]
         found["safeip_flooded_packets_total"] = [((), status["flooded_packets"])]
+        found["safeip_masked_sources"] = [((), status["masks"]["count"])]
     return found
 
 

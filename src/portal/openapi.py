@@ -14,7 +14,7 @@ What the command line does, over HTTPS with a token ('safeip token add'; Authori
 An IPv6 address stands for its line, as a rule a /64; the slash of a prefix in a path is written %2F. GET and HEAD change nothing. Methods
 that a path does not take are answered 405, paths that are not there 404."""
 _ALWAYS = ("bad-request", "bad-method", "defect")
-_WITH_TOKEN = ("no-token", "bad-token", "not-allowed", "no-client-address", "too-many-tries")
+_WITH_TOKEN = ("no-token", "bad-token", "not-allowed", "no-client-address", "hidden-address", "too-many-tries")
 _WITH_BODY = ("too-slow", "too-large", "not-json")
 _GATE_SAYS = ("special-address", "refused", "kernel", "busy")
 _HEADERS = {

@@ -14,7 +14,7 @@ from access.hashes import Busy
 from access.inputs import BadInput
 from access.link import Link
 from access.state import UnknownLink, UnknownPerson, UnknownToken
-from portal.client_address import BadClientAddress
+from portal.client_address import BadClientAddress, HiddenAddress
 from portal.moments import patience
 from portal.opens import owner_name
 from portal.pages import Pages
@@ -132,6 +132,8 @@ def problem_pages(pages: Pages) -> Middleware:
 
 def _as_problem(error: Exception) -> Problem:  # noqa: PLR0911 - one line an error
     match error:
+        case HiddenAddress():
+            return Problem("hidden-address", 403, detail=str(error))
         case BadClientAddress():
             return Problem("no-client-address", 400, detail=str(error))
         case NotAllowed():

@@ -11,9 +11,10 @@ from ipaddress import IPv6Address, ip_address
 
 from aiohttp import web
 
+from portal.arrival import Arrivals
 from portal.client_address import BadClientAddress, Peer
 from portal.complaints import Complaints
-from portal.edge import BACKLOG, HANDSHAKE_WITHIN_S, SHUTDOWN_WITHIN_S, TAKEN_WITHIN_S, Connection, peer_of
+from portal.edge import BACKLOG, HANDSHAKE_WITHIN_S, SHUTDOWN_WITHIN_S, TAKEN_WITHIN_S, Connection
 from portal.proxy_protocol import BadHeader, missing, source
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Proxied:
         headers: Mapping[str, str],
         tls: ssl.SSLContext | None,
         believed: Callable[[Peer], bool],
+        arrivals: Arrivals,
     ) -> None:
         if runner.server is None:
             raise RuntimeError("the runner is not set up")
@@ -45,12 +47,14 @@ class Proxied:
         self._headers = headers
         self._tls = tls
         self._believed = believed
+        self._arrivals = arrivals
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Semaphore(WAITING)
         self._held: Counter[bytes] = Counter()
         self._complaints = Complaints(log)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(TAKEN_WITHIN_S * 1000))
+        arrivals.heed(listener)
         listener.setblocking(False)
         listener.listen(BACKLOG)
         self._tasks = {self._loop.create_task(self._accept())}
@@ -72,7 +76,7 @@ class Proxied:
                 continue
             with contextlib.ExitStack() as stack:
                 stack.callback(connected.close)
-                peer = peer_of(connected)
+                peer = self._arrivals.peer(connected)
                 if not self._is_believed(peer):
                     continue
                 await self._room.acquire()
@@ -148,7 +152,7 @@ class _Passed(Connection):
     """A connection that is counted until it is lost."""
 
     def __init__(self, server: web.Server, headers: Mapping[str, str], peer: Peer, gone: Callable[[], None]) -> None:
-        super().__init__(server, headers, peer)
+        super().__init__(server, headers, lambda _connected: peer)
         self._gone = gone
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -22,6 +22,7 @@ from access.services import Services
 from access.start import start
 from portal import edge
 from portal.app import control_app, every_answer, public_door
+from portal.arrival import Arrivals
 from portal.catalogue import BadCatalogue
 from portal.events import EventKeeper
 from portal.gate import EventListener, GateClient
@@ -139,13 +140,14 @@ async def _listening(
     )
     runners = (public, private)
     doors: list[asyncio.Server | Proxied] = []
+    arrivals = Arrivals(site.settings.wan)
     idle = Idle(public, time.monotonic)
     watching = [asyncio.create_task(idle.watch()), asyncio.create_task(site.access.knocks.watch())]
     try:
         for runner in runners:
             await runner.setup()
-        doors += [await edge.listen(public, listener, every_answer(site), tls) for listener in listeners]
-        doors += [Proxied(public, listener, every_answer(site), tls, site.clients.is_proxy) for listener in proxied]
+        doors += [await edge.listen(public, listener, every_answer(site), tls, arrivals) for listener in listeners]
+        doors += [Proxied(public, listener, every_answer(site), tls, site.clients.is_proxy, arrivals) for listener in proxied]
         await web.SockSite(private, control, backlog=edge.BACKLOG).start()
         yield
     finally:

@@ -42,7 +42,7 @@ def _status(control: Control, options: Options) -> None:
         ("blocked", f"{output.plural(status['closed_packets'], 'packet')}, {output.size(status['closed_bytes'])}"),
         ("flooded", f"{output.plural(status['flooded_packets'], 'packet')} to the portal, beyond what one source may"),
     )
-    for trouble in (status["record"], status["certificate"]):
+    for trouble in (status["record"], status["certificate"], *status["warnings"]):
         if trouble is not None:
             output.print_fields(("warning", trouble))
     print()

@@ -54,12 +54,13 @@ _ATTACK = (
     "sethostname setns settimeofday stime swapoff swapon syslog umount umount2 unshare uselib userfaultfd vfork vhangup"
 )
 
-# linux/mman.h, linux/sched.h, asm-generic/ioctls.h, linux/netlink.h
+# linux/mman.h, linux/sched.h, asm-generic/ioctls.h, linux/netlink.h, linux/sockios.h
 _PROT_EXEC = 0x4
 _CLONE_THREAD = 0x1_0000
 _CLONE_NAMESPACES = 0x7E02_0080
 _TERMINAL_AND_SIZE = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
 _SOCK_TYPE_MASK = 0xF
+_SIOCGIFNAME = 0x8910
 _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
 
 
@@ -75,6 +76,7 @@ def filter_gate() -> None:
 def filter_portal() -> None:
     """The portal from here on. For a process with one thread. Raises RuntimeError."""
     filtered = _filter(_PORTAL)
+    _allow(filtered, "ioctl", _is(1, _SIOCGIFNAME))  # by which interface a connection came in (portal.arrival)
     # the journal's (access.journal)
     _allow(filtered, "socket", _is(0, socket.AF_UNIX), seccomp.Arg(1, seccomp.MASKED_EQ, _SOCK_TYPE_MASK, socket.SOCK_DGRAM))
     _load(filtered)

@@ -145,6 +145,7 @@ def test_every_metric_is_there_with_the_right_figures_after_some_use(gateway: Ga
         'safeip_blocked_packets_total{service="game"}': 5,
         'safeip_blocked_packets_total{service="films"}': 0,
         "safeip_flooded_packets_total": 0,
+        "safeip_masked_sources": 0,
         "safeip_bans": 1,
         'safeip_bans_given_total{reason="hand"}': 1,
         'safeip_sign_ins_total{outcome="signed-in"}': 1,

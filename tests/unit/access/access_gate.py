@@ -30,6 +30,7 @@ class MemoryGate:
     seconds: list[Mapping[str, int]] = field(default_factory=list)
     bans: dict[str, float] = field(default_factory=dict)
     closed_packets: int = 0
+    masks: dict[str, Any] = field(default_factory=lambda: {"count": 0, "latest": []})
 
     async def grant(
         self,
@@ -139,4 +140,4 @@ class MemoryGate:
         return [Banned(a, int((end - now) * 1000), 0) for a, end in self.bans.items() if end > now]
 
     async def status(self) -> dict[str, Any]:
-        return {"mode": "table", "closed_packets": self.closed_packets}
+        return {"mode": "table", "closed_packets": self.closed_packets, "masks": self.masks}
