@@ -47,7 +47,7 @@ class _Auth:
         if len(names) != 1 or names[0] not in self._site.settings.services:
             return _text(400, "service: name one that is configured")
         try:
-            visitor = self._visitor(request)
+            visitor = self._site.behind_proxy(request)
             if visitor.trusted or await self._holds(names[0], visitor):
                 return web.Response(status=204)
         except BadClientAddress as error:
@@ -57,9 +57,6 @@ class _Auth:
         return self._site.pages.answer(
             request, "closed.html", status=401, headers=self._closed, style=_STYLE, portal=self._portal, address=visitor.address
         )
-
-    def _visitor(self, request: web.Request) -> Visitor:
-        return self._site.clients.behind_proxy(self._site.peer(request), self._site.forwarded(request))
 
     async def _holds(self, service: str, visitor: Visitor) -> bool:
         banned_s = self._site.access.guard.may_try_s(visitor.address, trusted=False)

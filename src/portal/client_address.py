@@ -1,5 +1,6 @@
 """The address that asks: the socket's peer, or what a trusted proxy says of it."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -8,6 +9,16 @@ from access.address import Address, parse_address
 from portal.settings import Network
 
 Host = IPv4Address | IPv6Address
+
+HOPS = 32
+"""Proxies in a row; more are nobody's."""
+
+# RFC 7239, 4 and 6. A comma within quotes is refused with all that has a quote on one side only, so that nothing a client
+# left open swallows what a proxy wrote behind it.
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PAIR = re.compile(rf"""({_WORD})=({_WORD}|"[^"\\,;\x00-\x1f]*")""")
+_ELEMENT = re.compile(rf"{_PAIR.pattern}(?:;{_PAIR.pattern})*")
+_NODE = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f]*:[0-9A-Fa-f:.]*)\])(?::(?:[0-9]{1,5}|_[0-9A-Za-z._-]+))?")
 
 
 class BadClientAddress(Exception):
@@ -41,9 +52,9 @@ class Visitor:
 class ClientAddress:
     """Tells a request's visitor.
 
-    `header` is believed only from peers in `proxies`. `X-Forwarded-For` is a list, read from the right
-    over hops that are proxies too: what lies left of the first other one is the client's own invention.
-    Every other header holds exactly one address. `trusted` changes when the gate reloads its configuration.
+    `header` is believed only from peers in `proxies`. `X-Forwarded-For` and `Forwarded` (RFC 7239) are lists, read from
+    the right over at most HOPS hops that are proxies too: what lies left of the first other one is the client's own
+    invention. Every other header holds exactly one address. One that names nobody but proxies names nobody. `trusted` changes when the gate reloads its configuration.
     """
 
     proxies: tuple[Network, ...]
@@ -69,6 +80,9 @@ class ClientAddress:
         host = _host(peer.host or "", "the peer")
         if _within(host, self.proxies):
             host = self._forwarded(headers)
+        elif headers and host.is_loopback and _within(host, self.trusted):
+            # a browser on the gateway sends none; a proxy there would make everybody a trusted visitor
+            raise BadClientAddress(f"{host} passes visitors on and is not in portal.trusted_proxies")
         if peer.outside and _within(host, self.trusted):
             raise HiddenAddress(f"{host} is in trusted_networks and came in by one of gate.wan_interfaces")
         return host
@@ -78,31 +92,31 @@ class ClientAddress:
         return _within(_host(peer.host or "", "the peer"), self.proxies)
 
     def behind_proxy(self, peer: Peer, headers: Sequence[str]) -> Visitor:
-        """As `visitor`, for the answer to a proxy: who it asks for must not be the proxy itself, which is mostly trusted.
+        """As `visitor`, for the answer to a proxy.
 
         Raises BadClientAddress too where the peer passes somebody on and is not in `proxies`, and where a trusted
-        address is the peer's own, or a proxy's.
+        address is the peer's own.
         """
         visitor = self.visitor(peer, headers)
-        if not self.is_proxy(peer):
-            if headers or visitor.trusted:
-                raise BadClientAddress("whoever asks here is not in portal.trusted_proxies")
-        elif visitor.trusted and _within(self._forwarded(headers), self.proxies):
-            raise BadClientAddress(f"{self.header} names nobody but proxies")
+        if (headers or visitor.trusted) and not self.is_proxy(peer):
+            raise BadClientAddress("whoever asks here is not in portal.trusted_proxies")
         return visitor
 
     def _forwarded(self, headers: Sequence[str]) -> Host:
         if not headers:
             raise BadClientAddress(f"the proxy sent no {self.header}")
-        if self.header.lower() != "x-forwarded-for":
-            if len(headers) > 1:
-                raise BadClientAddress(f"the proxy sent more than one {self.header}")
-            return _host(headers[0].strip(), self.header)
-        for hop in reversed(",".join(headers).split(",")):
-            host = _host(_without_port(hop.strip()), self.header)
+        read = _READ.get(self.header.lower())
+        if read is None and len(headers) > 1:
+            raise BadClientAddress(f"the proxy sent more than one {self.header}")
+        hops = headers if read is None else reversed(",".join(headers).rsplit(",", HOPS)[-HOPS:])
+        for hop in hops:
+            text = hop.strip(" \t")
+            host = _host(text if read is None else read(text), self.header)
+            if isinstance(host, IPv6Address) and host.scope_id is not None:
+                raise BadClientAddress(f"{self.header} names an interface of another host")
             if not _within(host, self.proxies):
                 return host
-        return host
+        raise BadClientAddress(f"{self.header} names nobody but proxies")
 
 
 def _host(text: str, where: str) -> Host:
@@ -126,6 +140,18 @@ def _without_port(hop: str) -> str:
 
 def _is_port(text: str) -> bool:
     return text.startswith(":") and text[1:].isascii() and text[1:].isdigit()
+
+
+def _node(element: str) -> str:
+    """Whom `for=` of one forwarded-element names; "" where it names no address, or more than one."""
+    if not _ELEMENT.fullmatch(element):
+        return ""
+    nodes = [value for name, value in _PAIR.findall(element) if name.lower() == "for"]
+    found = _NODE.fullmatch(nodes[0].strip('"')) if len(nodes) == 1 else None
+    return (found[1] or found[2]) if found else ""
+
+
+_READ = {"x-forwarded-for": _without_port, "forwarded": _node}
 
 
 def _within(host: Host, networks: Iterable[Network]) -> bool:

@@ -1,8 +1,10 @@
 """What every handler works with."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -11,7 +13,8 @@ from access.address import Address
 from access.guard import DEVICE_S
 from access.start import Access
 from portal.browsers import Browsers
-from portal.client_address import ClientAddress, Host, Peer, Visitor
+from portal.client_address import BadClientAddress, ClientAddress, Host, Peer, Visitor
+from portal.complaints import Complaints
 from portal.cookies import Cookie
 from portal.edge import Connection
 from portal.gate import GateClient
@@ -19,6 +22,9 @@ from portal.measures import Measures
 from portal.pages import Pages
 from portal.settings import Settings
 from portal.tls import Certificate
+
+log = logging.getLogger(__name__)
+_Told = TypeVar("_Told", Visitor, Host)
 
 REMEMBERED = 8
 """Links that a browser keeps."""
@@ -44,14 +50,36 @@ class Site:
     clock: Callable[[], float] = time.time
     certificate: Certificate | None = None
     measures: Measures = field(default_factory=Measures)
+    complaints: Complaints = field(default_factory=lambda: Complaints(log))
 
     def visitor(self, request: web.Request) -> Visitor:
         """Where a request comes from. Raises BadClientAddress."""
-        return self.clients.visitor(self.peer(request), self.forwarded(request))
+        visitor = self._asked(request, self.clients.visitor)
+        if visitor.trusted and self.forwarded(request) and not self.clients.is_proxy(peer := self.peer(request)):
+            self.complaints.tell(
+                f"{peer.host} is in gate.trusted_networks and sends {self.clients.header}: if it is a proxy, it makes everybody a trusted "
+                "visitor; name it in portal.trusted_proxies"
+            )
+        return visitor
 
     def host(self, request: web.Request) -> Host:
         """The same before it becomes what is granted. Raises BadClientAddress."""
-        return self.clients.host(self.peer(request), self.forwarded(request))
+        return self._asked(request, self.clients.host)
+
+    def behind_proxy(self, request: web.Request) -> Visitor:
+        """For whom a proxy asks. Raises BadClientAddress."""
+        return self._asked(request, self.clients.behind_proxy)
+
+    def _asked(self, request: web.Request, tell: Callable[[Peer, Sequence[str]], _Told]) -> _Told:
+        """What is told of who asks; what cannot be told is logged, without a word of the request."""
+        peer = self.peer(request)
+        try:
+            return tell(peer, self.forwarded(request))
+        except BadClientAddress as error:
+            if "client_address" not in request:  # several ask about one request
+                request["client_address"] = ""
+                self.complaints.tell(f"whoever asks by way of {peer.host} is granted nothing: {error}")
+            raise
 
     def peer(self, request: web.Request) -> Peer:
         """The other end of the request's connection, by which alone its headers are believed."""

@@ -84,7 +84,8 @@ async def test_a_proxy_that_nobody_named_lets_nobody_in(tmp_path: Path, trusted:
         await opened(h, HERE4)
         for claimed in (HERE4, "10.1.2.3", "127.0.0.1", "nonsense", ""):
             answer = await h.get(ASK, X_Forwarded_For=claimed)
-            assert (answer.status, answer.text) == (400, "whoever asks here is not in portal.trusted_proxies\n")
+            assert answer.status == 400
+            assert answer.text.endswith(" is not in portal.trusted_proxies\n")
         assert (await h.get(ASK)).status == (400 if trusted == "127.0.0.0/8" else 401)
 
 
