@@ -118,6 +118,7 @@ class Relay:
         public = (here / "key.pub").read_text("ascii").strip()
         line = replaced(example("relay/authorized_keys"), ("ssh-ed25519 AAAA... home", public))
         (ssh / "relay-tunnel.keys").write_text(line if options is None else f"{options}{public}\n", "ascii")
+        (ssh / "relay-tunnel.keys").chmod(0o644)  # sshd reads it as the account
         drop_in = example("relay/sshd.conf", ("ClientAliveInterval 15", "ClientAliveInterval 1"))
         (ssh / "sshd_config.d/relay-tunnel.conf").write_text(drop_in, "ascii")
 

@@ -80,6 +80,28 @@ def blocked(gateway: Gateway, visitor: Visitor) -> int:
     return sum(entry["packets"] for entry in gateway.cli_json("blocked") if entry["address"] in (visitor.ipv4, prefix))
 
 
+def test_uploads_and_websockets_reach_home(relay: Relay) -> None:
+    visitor = relay.gateway.visitor
+    relay.gateway.cli("grant", "home", visitor.ipv4)
+    sent = visitor.fetch(FILMS, "POST", fields={"x": "x" * 3_000_000}, timeout=WITHIN_S)
+    assert (sent.status, len(json.loads(sent.text)["body"])) == (200, 3_000_002)
+    with visitor.connect(FILMS) as held:
+        held.settimeout(WITHIN_S)
+        held.sendall(b"GET / HTTP/1.1\r\nHost: films.example.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += held.recv(4096) or b"\r\n\r\n"
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        for word in (b"once", b"again"):
+            held.sendall(word)
+            assert held.recv(4096) == word
+        relay.gateway.cli("revoke", "--all")
+        held.settimeout(1.0)
+        held.sendall(b"over")
+        with pytest.raises(OSError, match="timed out"):
+            held.recv(4096)
+
+
 def test_home_has_no_address_that_anybody_could_reach(relay: Relay) -> None:
     relay.home.connect(GATEWAY4, 22).close()
     relay.gateway.internet.configure("route add 100.64.7.0/24 via 198.51.101.7")

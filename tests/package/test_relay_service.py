@@ -56,8 +56,10 @@ def home(host: Container) -> None:
             host.shell(step)
     key, own = (host.path(name).read_text("ascii").strip() for name in ("/etc/relay-tunnel/key.pub", "/etc/ssh/ssh_host_ed25519_key.pub"))
     line = example("relay/authorized_keys", ("ssh-ed25519 AAAA... home", key))
-    host.path("/etc/ssh/relay-tunnel.keys").write_text(line, "ascii")
-    host.path("/etc/relay-tunnel/known_hosts").write_text(f"relay.example.org {own}\n", "ascii")
+    files = {"/etc/ssh/relay-tunnel.keys": line, "/etc/relay-tunnel/known_hosts": f"relay.example.org {own}\n"}
+    for name, text in files.items():
+        host.path(name).write_text(text, "ascii")
+        host.path(name).chmod(0o644)
     host.shell("systemd-run --quiet --unit=program python3 -m http.server --bind 127.0.0.1 80")
     host.shell(start)
 
