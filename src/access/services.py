@@ -29,9 +29,9 @@ class Service:
     shared_max_duration_s: int | None = None
     shared_pin: bool = False
 
-    def is_reached(self, address: Address) -> bool:
-        """Whether it can be reached from an address, by its family."""
-        return f"ipv{address.version}" in self.families
+    def is_reached(self, address: Address | str) -> bool:
+        """Whether it can be reached from an address, or from one that str() gave, by its family."""
+        return ("ipv6" if ":" in str(address) else "ipv4") in self.families
 
     def longest_s(self, *, shared: bool) -> int:
         """For how long it opens at most."""

@@ -48,9 +48,10 @@ def more(schema: Schema, title: str, about: str, /, **properties: Schema) -> Sch
 
 GRANT = an_object(
     "Grant", "A grant. Holder and note of somebody else's are null to who has no scope that shows them. Counters begin anew with each renewal. "
-    "`shared`: why others behind the address get in too: it is a carrier's, or others are let in there; null: nothing is known of it.",
+    "`shared`: why others behind the address get in too: it is a carrier's, or others are let in there; null: nothing is known of it. "
+    "`reached`: whether the service has the address' family at all.",
     service=TEXT, address=ADDRESS, holder=maybe(TEXT), note=maybe(TEXT), expires_at=MOMENT, remaining_s=WHOLE, packets=WHOLE, bytes=WHOLE,
-    shared={"enum": ["carrier", "others", None]},
+    shared={"enum": ["carrier", "others", None]}, reached=YES,
 )  # fmt: skip
 REVOKED = an_object("Revoked", "How many grants ended.", revoked=WHOLE)
 LINK = an_object(

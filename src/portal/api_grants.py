@@ -111,7 +111,8 @@ class _Grants:
             raise BadInput("service", _no_service(name, known))
 
     def _shown(self, call: Call, grant: Grant) -> dict[str, Any]:
-        shown = grant.as_json(self._site.clock())
+        service = self._site.settings.services.get(grant.service)
+        shown = grant.as_json(self._site.clock()) | {"reached": service is None or service.is_reached(grant.address)}
         if grant.holder != call.by.holder and not call.by.may("read"):
             shown |= {"holder": None, "note": None}
         return shown

@@ -74,7 +74,7 @@ class Row:
     """A grant. `service` None: no longer configured, so nothing can be done to it.
 
     `key` names it on the page, `sort` is its place in the order. `seen`: when its last packet had come, and
-    `sharp` whether that is told to the minute; None: none came.
+    `sharp` whether that is told to the minute; None: none came. `reached`: by the family of its address.
     """
 
     key: str
@@ -88,6 +88,7 @@ class Row:
     traffic: Size | None
     seen: Moment | None
     sharp: bool
+    reached: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +135,20 @@ class GrantRows:
 
     def row(self, holder: Holder, grant: Grant) -> Row:
         """One row."""
-        now, seen = self._site.clock(), self._traffic.of(grant)
+        now, seen, service = self._site.clock(), self._traffic.of(grant), self._services.get(grant.service)
         return Row(
             f"{grant.service} {grant.address}",
             _sort(holder, grant),
             grant,
             service_title(self._services, grant.service),
-            self._services.get(grant.service),
+            service,
             holder,
             "" if grant.note == holder.name else grant.note,
             moment(now + grant.remaining_ms / 1000, now),
             size(grant.bytes) if grant.packets else None,
             None if seen is None else moment(seen.at, now),
             seen is not None and seen.sharp,
+            service is None or service.is_reached(grant.address),
         )
 
     def _text(self, holder: Holder, grant: Grant) -> str:

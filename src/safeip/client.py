@@ -62,7 +62,8 @@ def _grant(control: Control, options: Options) -> None:
 
 def _grants(control: Control, options: Options) -> None:
     def row(grant: _Json) -> _Row:
-        return grant["service"], grant["address"], output.until(grant), grant["holder"], output.size(grant["bytes"]), grant["shared"] or "", grant["note"]
+        address = grant["address"] if grant["reached"] else f"{grant['address']} (not reached)"
+        return grant["service"], address, output.until(grant), grant["holder"], output.size(grant["bytes"]), grant["shared"] or "", grant["note"]
 
     headings = ("SERVICE", "ADDRESS", "UNTIL", "HOLDER", "TRAFFIC", "SHARED", "NOTE")
     output.print_list(control.ask("GET", "/grants"), headings, row, empty="Nobody is in.", as_json=options.json)

@@ -20,7 +20,7 @@ PROGRAM = str(ROOT / "bin" / "safeip")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 GRANT = {
     "service": str, "address": str, "holder": str, "note": str, "expires_at": str, "remaining_s": int,
-    "packets": int, "bytes": int, "shared": (str, type(None)),
+    "packets": int, "bytes": int, "shared": (str, type(None)), "reached": bool,
 }  # fmt: skip
 LINK = {
     "id": str, "label": str, "owner": (str, type(None)), "services": list, "for": (str, type(None)), "uses": (int, type(None)), "used": int,

@@ -34,6 +34,7 @@ async def test_grants(tmp_path: Path) -> None:
             "packets": 0,
             "bytes": 0,
             "shared": None,
+            "reached": True,
         }
         assert (await h.api("PUT", "grants/game/2001:db8:1::5")).status == 201
         assert h.peer.asked[-1]["services"] == {"game": 7200}

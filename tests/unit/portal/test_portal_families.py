@@ -142,3 +142,18 @@ async def test_no_page_says_it_where_each_service_is_reached_or_nothing_is_close
             assert "can be reached by" not in page.text
         # a family that opens nothing is not missed
         assert "Only IPv4 was opened" not in pages[1].text
+
+
+@in_loop
+async def test_admins_and_programs_see_which_grants_open_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path, **reached("ipv4")) as h:
+        for place in ("cloud/203.0.113.7", "cloud/2001:db8:7::7", "game/2001:db8:7::7"):
+            await h.api("PUT", f"grants/{place}")
+        listed = {(grant["service"], ":" in grant["address"]): grant["reached"] for grant in (await h.api("GET", "grants")).json}
+        assert listed == {("cloud", False): True, ("cloud", True): False, ("game", True): True}
+        await h.person("yves", admin=True)
+        yves = Browser(h, **FOUR)
+        await yves.sign_in("yves")
+        shown = (await yves.get("/admin")).text
+        assert shown.count("opens nothing by IPv6") == 1
+        assert "opens nothing by IPv4" not in shown

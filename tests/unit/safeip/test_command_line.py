@@ -272,7 +272,7 @@ def test_whatever_answers_an_error_is_one_plain_line(config: str, tmp_path: Path
 GRANT = {
     "service": "cloud", "address": "203.0.113.7", "holder": "link:k3v9", "note": "Mamie",
     "expires_at": "2026-11-21T09:30:00Z", "remaining_s": 43180, "packets": 12, "bytes": 3456,
-    "shared": None,
+    "shared": None, "reached": True,
 }  # fmt: skip
 
 
