@@ -150,5 +150,7 @@ def try_all(gateway: Gateway, url: str) -> tuple[int, int]:
         else:
             answer = asking[family].post(forms[family], forged, FRESH)
         opened += _nothing_else_shown(answer, forged, FRESH, true[family]) and b"open from here until" in answer
-        assert granted(gateway) <= {*kept, *(element(stranger, one) for one in FAMILIES)}, (forged, answer)
+        if turn % 10 == 0 or forged is FORGED[-1]:
+            # what is granted stays, so that nothing is missed
+            assert granted(gateway) <= {*kept, *(element(stranger, one) for one in FAMILIES)}, FORGED[max(0, turn - 9) : turn + 1]
     return pages, opened

@@ -147,6 +147,20 @@ HEADERS = (
     Arrangement("nginx, X-Forwarded-For in place of the visitor's", (nginx("X-Forwarded-For $remote_addr"),)),
     Arrangement("nginx, X-Forwarded-For appended, by IPv6", (nginx("X-Forwarded-For $proxy_add_x_forwarded_for"),), leg=6),
     Arrangement("nginx, X-Real-IP", (nginx("X-Real-IP $remote_addr"),), "X-Real-IP"),
+    Arrangement("nginx, CF-Connecting-IP", (nginx("CF-Connecting-IP $remote_addr"),), "CF-Connecting-IP"),
+    Arrangement("nginx, Forwarded in place of the visitor's", (nginx("Forwarded $node", maps=FORWARDED_MAP),), "Forwarded"),
+    Arrangement("nginx, Forwarded appended, by IPv6", (nginx("Forwarded $appended", maps=FORWARDED_MAP),), "Forwarded", leg=6),
+    Arrangement(
+        "HAProxy, Forwarded in a line of its own",
+        (
+            haproxy(
+                "http-request add-header Forwarded for=%[src] if { src 0.0.0.0/0 }",
+                'http-request add-header Forwarded for=\\"[%[src]]\\" if !{ src 0.0.0.0/0 }',
+                bind="bind *:8443; bind :::8443 v6only",
+            ),
+        ),
+        "Forwarded",
+    ),
     Arrangement("HAProxy, forwardfor", (haproxy("option forwardfor"),)),
     Arrangement(
         "HAProxy, forwardfor, sockets apart, by IPv6", (haproxy("option forwardfor", bind="bind *:8443; bind :::8443 v6only"),), leg=6
@@ -184,6 +198,11 @@ PROXIED = (
 _APPENDED = "X-Forwarded-For $proxy_add_x_forwarded_for"
 CHAINS = (
     Arrangement("HAProxy behind nginx", (haproxy("option forwardfor"), nginx(_APPENDED, secure=True))),
+    Arrangement(
+        "nginx behind nginx, Forwarded",
+        (nginx("Forwarded $appended", maps=FORWARDED_MAP), nginx("Forwarded $appended", maps=FORWARDED_MAP, secure=True)),
+        "Forwarded",
+    ),
     Arrangement("nginx behind Caddy", (nginx(_APPENDED), caddy(secure=True)), leg=6),
     Arrangement(
         "Caddy behind HAProxy",
