@@ -159,8 +159,8 @@ class _Grants:
         status: int = 200,
     ) -> web.Response:
         site, mark = self._site, self._hub.now
-        grants, entries, hours, masks = await asyncio.gather(
-            self._grants.list(caller.actor), site.access.history.read(LAST), day(site), masked.latest(site)
+        grants, entries, hours, gate = await asyncio.gather(
+            self._grants.list(caller.actor), site.access.history.read(LAST), day(site), site.gate.status()
         )
         self._hub.look(grants)
         rows = self._hub.rows
@@ -182,7 +182,7 @@ class _Grants:
             services=[(service.name, service.title) for service in services],
             durations=durations(services),
             usual=usual(services),
-            masked=masked.addresses(masks),
+            masked=masked.addresses(gate["masks"]),
             wan=site.settings.wan,
         )
 

@@ -3,15 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from portal.site import Site
-
 Masks = Mapping[str, Any]
 """`count`, and the `latest` with their `address`, as in the gate's status."""
-
-
-async def latest(site: Site) -> Masks:
-    """What the gate knows of them. Raises what the gate does."""
-    return (await site.gate.status())["masks"]  # type: ignore[no-any-return]
 
 
 def addresses(masks: Masks) -> str:

@@ -97,12 +97,13 @@ def _ask(options: argparse.Namespace) -> int:
 
 
 def _check(path: str) -> int:
+    from safeip import double_nat  # noqa: PLC0415 (the same)
     from safeip.check import ending, refusals  # noqa: PLC0415 (the other verbs do without)
     from safeip.config import read_config  # noqa: PLC0415 (the same)
     from safeip.warnings import warnings  # noqa: PLC0415 (the same)
 
     config = read_config(path)
-    for warning in [*warnings(config), *ending(config)]:
+    for warning in [*warnings(config), *double_nat.found(config), *ending(config)]:
         print(f"warning: {warning}")
     found = refusals(config)
     for refusal in found:

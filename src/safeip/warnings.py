@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from portal.settings import Network, Settings
+from safeip import double_nat
 from safeip.config import Config
 
 # Where a proxy can stand without the Internet between it and the portal: loopback, private (RFC 1918), a carrier's own (RFC 6598),
@@ -21,7 +22,7 @@ def warnings(config: Config) -> list[str]:
 
     Raises nothing. At a reload this is called in the gate's cell, beside the loop.
     """
-    return [*_of_proxies(config.settings)]
+    return [*_of_proxies(config.settings), *double_nat.warnings(config)]
 
 
 def _of_proxies(settings: Settings) -> Iterator[str]:
