@@ -120,7 +120,7 @@ def haproxy(*lines: str, mode: str = "http", bind: str = "bind :::8443 v4v6", se
                     # connections are kept, and shared by visitors
                     *(["http-reuse always"] if mode == "http" else []),
                     "frontend visitors",
-                    *(f"{one} ssl crt {place.both()}" if mode == "http" else one for one in bind.split("; ")),
+                    *(f"{one} ssl crt {place.both()} alpn h2,http/1.1" if mode == "http" else one for one in bind.split("; ")),
                     *lines,
                     "default_backend portal",
                     "backend portal",

@@ -1,15 +1,16 @@
 """Around the proxies, straight to the portal's listeners: a header is nobody's word then, and who is no proxy says nothing by PROXY."""
 
 import contextlib
+import re
 import ssl
 from collections.abc import Iterator
 
 import pytest
 from asking import FAMILIES, FRESH, HELD, HOME, SHOWN, WITHIN_S, element, granted, shown, try_all
 from forged import FORGED, Claim
-from fronts import NAME, PORTAL, URL, Arrangement, nginx, stream
+from fronts import NAME, PORTAL, URL, Arrangement, Make, caddy, haproxy, nginx, stream
 
-from lab.front import NEAR4, NEAR6, Front
+from lab.front import INNER4, NEAR4, NEAR6, Front
 from lab.gateway import GATEWAY4, GATEWAY6, Gateway
 from lab.net import Namespace
 from lab.nginx import Nginx
@@ -134,8 +135,39 @@ def test_a_proxy_that_does_not_say_who_asks_opens_nothing_and_the_page_says_so(
                 assert [form for form in page.forms if form.method == "POST"] == []
             posted = gateway.visitor.fetch(url, "POST", fields={"form": "x"}, family=family, timeout=WITHIN_S)
             assert posted.status >= 400
+            # and what visitors write there themselves
+            for turn in range(20):
+                garbled = {"X-Forwarded-For": f"gibberish-{turn}"}
+                assert gateway.visitor.fetch(url, family=family, headers=garbled, timeout=WITHIN_S).status == 400
+    lines = [line for line in gateway.log.read_text("utf-8").splitlines() if "X-Forwarded-For" in line]
+    assert [("sent no" in line, "holds no address" in line) for line in lines] == [(True, False), (False, True)], "once, and no more"
+    assert all(f" {INNER4}" in line and "gibberish" not in line for line in lines)
     assert granted(gateway) == set()
     assert gateway.cli_json("grants") == []
+
+
+@pytest.mark.parametrize("make", [haproxy("option forwardfor"), caddy()], ids=["HAProxy", "Caddy"])
+def test_nothing_forged_is_believed_by_http2(
+    gateway: Gateway, front: Front, tmp_path_factory: pytest.TempPathFactory, make: Make
+) -> None:
+    gateway.cli("grant", "cloud", HELD.ipv4)
+    certificate, key = gateway._certificate()
+    stranger, directory = gateway.stranger, tmp_path_factory.mktemp("front")
+    heads = [forged.bytes(HELD, b"").decode() for forged in FORGED if forged.where == "headers"]
+    plain = [head for head in heads if re.fullmatch(r"[\x20-\x7e]{1,4000}(\r\n[A-Za-z-]+: [\x20-\x7e]*)*", head) and "Connection" not in head]
+    assert len(plain) > 60
+    with Arrangement("by HTTP/2", (make,)).standing(front, directory, certificate, key):
+        for family in FAMILIES:
+            host = GATEWAY4 if family == 4 else f"[{GATEWAY6}]"
+            wanted = ["insecure", "silent", "http2", f'resolve = "{NAME}:8443:{host}"', 'header = "Accept-Language: en"', f'url = "{URL}/"']
+            quoted = [[line.replace("\\", "\\\\").replace('"', '\\"') for line in head.split("\r\n")] for head in plain]
+            each = ["\n".join([*wanted, *(f'header = "{line}"' for line in lines), 'write-out = "\\nby HTTP/%{http_version} %{http_code}\\n"']) for lines in quoted]
+            (directory / "asked").write_text("\nnext\n".join(each), "utf-8")
+            told = stranger.namespace.run("curl", "--config", str(directory / "asked"), check=False, timeout=60).stdout
+            assert told.count("by HTTP/2 200") > 60, told[-2000:]
+            assert set(re.findall(rf"{SHOWN}(\S+?)\.(?=[\s<])", told)) == {shown(stranger, family)}
+            assert HELD.ipv4 not in told
+            assert "Cloud" not in told
 
 
 def test_who_comes_through_a_proxy_that_does_not_know_whom_it_brings_is_nobody(
