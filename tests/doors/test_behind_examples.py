@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from asking import FAMILIES, SHOWN, WITHIN_S, element, granted, shown
@@ -18,6 +20,9 @@ from lab.nginx import Nginx
 from lab.process import wait_for
 from lab.visitor import Family, Visitor
 
+ROOT = EXAMPLES.parent
+# another proxy in the place of the right one
+LIAR = "table inet liar { chain other { type nat hook prerouting priority dstnat; tcp dport 8443 redirect to :9443; }; }"
 NAMES = dict.fromkeys(
     ("open.example.org", "cloud.example.org", "films.example.org", "www.example.org"), (GATEWAY4, GATEWAY6)
 )
@@ -129,6 +134,30 @@ def test_caddy_tells_the_portal_who_asks(fronted: Gateway, family: Family) -> No
 def test_nobody_gets_round_caddy(fronted: Gateway, family: Family) -> None:
     with pytest.raises(OSError, match=r"refused|timed out"):
         fronted.stranger.namespace.connect((GATEWAY4, GATEWAY6)[FAMILIES.index(family)], 8080, 1.0)
+
+
+def test_the_man_pages_command_tells_a_proxy_that_lies_from_one_that_does_not(fronted: Gateway, tmp_path: Path) -> None:
+    """And by default there are visitors who are told in English."""
+    page = (ROOT / "man" / "safeip.8").read_text("utf-8")
+    [command] = re.findall(r"^curl .*X-Forwarded-For.*$", page, re.MULTILINE)
+    stranger = fronted.stranger
+    (tmp_path / ".curlrc").write_text(f"insecure\nresolve = open.example.org:8443:{GATEWAY4}\n", "utf-8")
+
+    def said() -> str:
+        return stranger.namespace.run("env", f"CURL_HOME={tmp_path}", "sh", "-c", command, timeout=WITHIN_S).stdout
+
+    assert f"{SHOWN}{stranger.ipv4}." in said()
+    fronted.host.run("nft", "-f", "-", input=LIAR)
+    certificate, key = fronted._certificate()
+    site = f"""server {{
+        listen 9443 ssl; ssl_certificate {certificate}; ssl_certificate_key {key};
+        location / {{ proxy_pass http://127.0.0.1:8080; proxy_set_header Host $http_host; }}
+    }}"""
+    try:
+        with Nginx(fronted.host, tmp_path / "liar", site):
+            assert f"{SHOWN}192.0.2.1." in said()
+    finally:
+        fronted.host.run("nft", "delete", "table", "inet", "liar")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
