@@ -554,3 +554,13 @@ def test_a_disk_that_takes_nothing_at_start_is_told_and_the_daemon_runs(stopped)
     stopped.start()
     assert any("closed.nft: could not be written" in line and "at the next boot" in line for line in lines(stopped))
     assert not stopped.stranger.reaches("http://home.test/", timeout=0.3)
+
+
+def test_a_family_that_a_service_has_no_more_is_said_on_its_pages_at_once(gateway: Gateway) -> None:
+    url = gateway.add_link("Mamie", ("films",))
+    says = "Films can be reached by IPv6 only, and this page sees you by IPv4."
+    assert says not in gateway.visitor.fetch(url).text
+    gateway.configure(services={**SERVICES, "films": {**SERVICES["films"], "families": ["ipv6"]}})
+    reload(gateway)
+    assert says in gateway.visitor.fetch(url).text
+    assert says not in gateway.visitor.fetch(url, family=6).text
