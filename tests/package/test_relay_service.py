@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certbot_host import LIVE, SERVER, anybody, certbot, first_of, live, start_pebble
 
 from e2e.container import Container
 from e2e.installed import installed
@@ -60,7 +61,7 @@ def home(host: Container) -> None:
     for name, text in files.items():
         host.path(name).write_text(text, "ascii")
         host.path(name).chmod(0o644)
-    host.shell("systemd-run --quiet --unit=program python3 -m http.server --bind 127.0.0.1 80")
+    serve(host)
     host.shell(start)
 
 
@@ -130,59 +131,69 @@ def test_while_an_old_tunnel_holds_a_port_a_new_one_is_none(host: Container) -> 
 # nginx at its place
 
 
-LIVE = "/etc/letsencrypt/live/open.example.org"
+NAME = "open.example.org"
 NAMES = ("cloud.example.org", "films.example.org")
 
 
-def renew(host: Container) -> None:
-    """What certbot does: another pair, and then the hook, by a shell."""
-    host.shell(
-        f"mkdir -p {LIVE}; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2 "
-        f"-subj /CN=open.example.org -keyout {LIVE}/privkey.pem -out {LIVE}/fullchain.pem"
-    )
-    found = re.search(r"(?m)^deploy-hook = (.*)$", example("relay/certbot.ini"))
+def serve(host: Container) -> None:
+    """The program at home, which has the port that certbot needs on the relay."""
+    host.shell("systemctl stop program", check=False)
+    host.shell("systemd-run --quiet --unit=program python3 -m http.server --bind 127.0.0.1 80")
+
+
+@pytest.fixture(scope="module")
+def certified(host: Container) -> Container:
+    """The real certbot has got the certificate from an authority by the command of certbot.ini; nginx does not run yet."""
+    start_pebble(host)
+    host.path("/root/certbot.ini").write_text(example("relay/certbot.ini"), "utf-8")
+    found = re.search(r"(?m)^# +certbot (.*)$", example("relay/certbot.ini"))
     assert found
-    host.run("env", f"RENEWED_LINEAGE={LIVE}", "sh", "-c", found[1])
+    host.run("systemctl", "stop", "program")
+    said = certbot(host, *found[1].split(), "--server", SERVER, "--non-interactive")
+    assert "safeip: the portal has the certificate of open.example.org" in said
+    serve(host)
+    return host
+
+
+def renew(host: Container) -> None:
+    """What certbot's timer does, with nothing but what certbot has kept."""
+    host.run("systemctl", "stop", "program")
+    certbot(host, "renew", "--force-renewal", "--no-random-sleep-on-renew")
+    serve(host)
 
 
 def served(host: Container, name: str, port: int = 443) -> str:
     """The certificate that nginx shows for a name; empty where it shows none."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with (
-            host.network.connect("127.0.0.1", port) as plain,
-            context.wrap_socket(plain, server_hostname=name) as held,
-        ):  # fmt: skip
+        with host.network.connect("127.0.0.1", port) as plain, anybody().wrap_socket(plain, server_hostname=name) as held:
             return ssl.DER_cert_to_PEM_cert(held.getpeercert(binary_form=True) or b"")
     except OSError:
         return ""
 
 
-def test_nginx_serves_what_certbot_brings_and_the_portal_gets_it_too(host: Container) -> None:
-    renew(host)  # nginx does not run yet
+def test_nginx_serves_what_certbot_brings_and_the_portal_gets_it_too(certified: Container) -> None:
+    host = certified
     host.shell("rm /etc/nginx/sites-enabled/default")
     shutil.copy(EXAMPLES / "relay/nginx.conf", host.path("/etc/nginx/sites-available/relay"))
     host.shell("ln -s ../sites-available/relay /etc/nginx/sites-enabled/relay")
     assert "[warn]" not in host.run("nginx", "-t").stderr
     host.run("systemctl", "restart", "nginx")
-    first = host.path(f"{LIVE}/fullchain.pem").read_text("ascii")
-    assert [served(host, name) for name in (*NAMES, "open.example.org")] == [first, first, ""]
-    with pytest.raises(OSError, match="refused"):  # certbot's, when it needs it; the program at home is not nginx
+    first = live(host, NAME)
+    assert [served(host, name) for name in (*NAMES, NAME)] == [first, first, ""]
+    with pytest.raises(OSError, match="refused"):  # nobody's but certbot's; the program at home is not nginx
         host.network.connect("127.0.0.2", 80)
     renew(host)
-    second = host.path(f"{LIVE}/fullchain.pem").read_text("ascii")
-    assert second != first
-    wait_for("the new certificate", lambda: served(host, NAMES[0]) == second, WITHIN_S)
-    assert host.path("/etc/safeip/tls/certificate.pem").read_text("ascii") == second
+    assert live(host, NAME) != first
+    wait_for("the new certificate", lambda: served(host, NAMES[0]) == live(host, NAME), WITHIN_S)
+    assert first_of(host.path("/etc/safeip/tls/certificate.pem")) == live(host, NAME)
 
 
-def test_nginx_takes_what_passes_connections_on_unopened(host: Container) -> None:
+def test_nginx_takes_what_passes_connections_on_unopened(certified: Container) -> None:
+    host = certified
     host.shell("rm -f /etc/nginx/sites-enabled/*")
     host.path("/etc/nginx/modules-enabled/80-relay.conf").write_text(example("relay/nginx-stream.conf"), "ascii")
-    certificate = example("relay/nginx-home.conf", ("/etc/letsencrypt/live/cloud.example.org", LIVE))
-    host.path("/etc/nginx/sites-available/home").write_text(certificate, "ascii")
-    renew(host)
+    site = example("relay/nginx-home.conf", ("/etc/letsencrypt/live/cloud.example.org", f"{LIVE}/{NAME}"))
+    host.path("/etc/nginx/sites-available/home").write_text(site, "ascii")
     host.shell("ln -s ../sites-available/home /etc/nginx/sites-enabled/home")
     assert "[warn]" not in host.run("nginx", "-t").stderr
     # the tunnel's end is here as well
@@ -190,6 +201,5 @@ def test_nginx_takes_what_passes_connections_on_unopened(host: Container) -> Non
     unit.write_text(example(f"relay/{UNIT}", ("127.0.0.1:8001:127.0.0.1:80 ", "127.0.0.1:8001:127.0.0.1:8444 ")), "ascii")
     host.run("systemctl", "daemon-reload")
     host.run("systemctl", "restart", "nginx", UNIT)
-    own = host.path(f"{LIVE}/fullchain.pem").read_text("ascii")
-    wait_for("home's certificate", lambda: served(host, NAMES[0]) == own, WITHIN_S)
-    assert [served(host, name) for name in (NAMES[1], "open.example.org")] == [own, ""]
+    wait_for("home's certificate", lambda: served(host, NAMES[0]) == live(host, NAME), WITHIN_S)
+    assert [served(host, name) for name in (NAMES[1], NAME)] == [live(host, NAME), ""]
