@@ -1,7 +1,7 @@
 """What the configuration may say and what is seldom meant: sentences that say what to do."""
 
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from portal.settings import Network, Settings
 from safeip import double_nat
@@ -37,6 +37,11 @@ def _of_proxies(settings: Settings) -> Iterator[str]:
                 f"portal.trusted_proxies: {network} is in the Internet: whoever comes to hold that address, or is on the way from there, "
                 "decides who gets in; let the proxy come through a tunnel (WireGuard, ssh), and name its address in that"
             )
+    if settings.listen and not settings.trusted_proxies and all(ip_address(own.host).is_loopback for own in settings.listen):
+        yield (
+            "portal.listen: only this host reaches the portal, and portal.trusted_proxies is empty: behind a proxy or a tunnel everybody "
+            "would be this host; name the proxy's address, 127.0.0.1 where it runs here"
+        )
     asked = [name for name, service in settings.services.items() if not service.ports]
     if asked and not settings.trusted_proxies:
         yield (

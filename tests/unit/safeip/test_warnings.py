@@ -59,6 +59,13 @@ def test_a_service_that_a_proxy_closes_needs_a_proxy() -> None:
     assert warning.startswith('services.cloud: closed_by is "proxy", but portal.trusted_proxies is empty')
 
 
+def test_a_portal_that_only_this_host_reaches_has_a_proxy() -> None:
+    [warning] = told('listen = ["127.0.0.1:8443", "[::1]:8443"]')
+    assert warning.startswith("portal.listen: only this host reaches the portal, and portal.trusted_proxies is empty")
+    assert told('listen = ["127.0.0.1:8443", "192.168.1.1:8443"]') == []
+    assert told('listen = ["127.0.0.1:8443"]\ntrusted_proxies = ["127.0.0.1"]') == []
+
+
 def test_neighbours_are_two_hosts_and_not_one_network() -> None:
     text = 'trusted_proxies = ["192.168.1.2", "192.168.1.3", "192.168.1.2", "10.0.0.0/24", "10.0.0.7"]'
     config = parse_config(f'[portal]\nurl = "https://open.example.org"\n{text}\n[services.cloud]\nports = ["tcp/1"]\n', "x")
