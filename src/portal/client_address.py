@@ -104,7 +104,7 @@ class ClientAddress:
 
     def _forwarded(self, headers: Sequence[str]) -> Host:
         if not headers:
-            raise BadClientAddress(f"the proxy sent no {self.header}")
+            raise BadClientAddress(f"the proxy sent no {self.header} (portal.client_ip_header)")
         read = _READ.get(self.header.lower())
         if read is None and len(headers) > 1:
             raise BadClientAddress(f"the proxy sent more than one {self.header}")
