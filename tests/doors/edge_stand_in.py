@@ -65,9 +65,15 @@ class Tunnel(socketserver.StreamRequestHandler):
             self.wfile.write(f"HTTP/1.1 {service.partition(':')[2]} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
             return
         place = urlsplit(service)
-        with socket.create_connection((place.hostname, place.port)) as origin:
+        with self._connect(place.scheme, str(place.hostname), place.port or 80) as origin:
             origin.sendall(first + str(headers).replace("\n", "\r\n").encode("latin-1") + self.rfile.read())
             shutil.copyfileobj(origin.makefile("rb"), self.wfile)
+
+
+    def _connect(self, scheme: str, host: str, port: int) -> socket.socket:
+        origin = socket.create_connection((host, port))
+        # cloudflared would look at the name (originServerName)
+        return ssl._create_unverified_context().wrap_socket(origin) if scheme == "https" else origin
 
 
 class _Edges(ThreadingHTTPServer):

@@ -35,27 +35,30 @@ SAYS_WHERE = (
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """All of the example; every visitor finds the names at the edge."""
-    echo, stand_in = (str(Path(__file__).with_name(name)) for name in ("echo_service.py", "edge_stand_in.py"))
     with Gateway(prefix="sipc", services=CONFIG["services"], portal=CONFIG["portal"], gate=CONFIG["gate"]) as there:
         assert CONFIG.keys() == {"portal", "gate", "services"}, "then the rest has to be taken, too"
-        certificate, key = there._certificate()
-        directory, tunnel = tmp_path_factory.mktemp("cloudflared"), there.directory / "tunnel"
+        program = there.host.start(sys.executable, str(Path(__file__).with_name("echo_service.py")), "8888", log=there.directory / "program.log")
+        wait_for("the program", lambda: "ready" in program.tail(), WITHIN_S)
+        certificate, key = at_the_edge(there, HERE / "config.yml")
         site = example(
             "cloudflared/nginx.conf",
             ("/etc/letsencrypt/live/cloud.example.org/fullchain.pem", certificate),
             ("/etc/letsencrypt/live/cloud.example.org/privkey.pem", key),
         )
-        for namespace, name, arguments in (
-            (there.host, "program", (echo, "8888")),
-            (there.host, "tunnel", (stand_in, "tunnel", str(HERE / "config.yml"), str(tunnel))),
-            (there.internet, "edge", (stand_in, "edge", str(tunnel), certificate, key)),
-        ):
-            process = namespace.start(sys.executable, *arguments, log=there.directory / f"{name}.log")
-            wait_for(name, lambda process=process: "ready" in process.tail(), WITHIN_S)  # type: ignore[misc]
-        for visitor in (there.visitor, there.second, there.stranger):
-            visitor.names = {**visitor.names, **dict.fromkeys(HOSTS, EDGE)}
-        with Nginx(there.host, directory, site):
+        with Nginx(there.host, tmp_path_factory.mktemp("cloudflared"), site):
             yield there
+
+
+def at_the_edge(gateway: Gateway, config: Path) -> tuple[str, str]:
+    """Start edge and tunnel, and let every visitor find the names there; the certificate and its key."""
+    files, tunnel = gateway._certificate(), str(gateway.directory / "tunnel")
+    for namespace, arguments in ((gateway.host, ("tunnel", str(config), tunnel)), (gateway.internet, ("edge", tunnel, *files))):
+        stand_in = str(Path(__file__).with_name("edge_stand_in.py"))
+        process = namespace.start(sys.executable, stand_in, *arguments, log=gateway.directory / f"{arguments[0]}.log")
+        wait_for(arguments[0], lambda process=process: "ready" in process.tail(), WITHIN_S)  # type: ignore[misc]
+    for visitor in (gateway.visitor, gateway.second, gateway.stranger):
+        visitor.names = {**visitor.names, **dict.fromkeys(HOSTS, EDGE), "open4.example.org": (GATEWAY4, "::1")}
+    return files
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +66,18 @@ def closed(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "gateway" in request.fixturenames:
         request.getfixturevalue("gateway").cli("revoke", "--all")
+
+
+@pytest.fixture
+def both_ways(tmp_path: Path) -> Iterator[Gateway]:
+    """A portal through the tunnel, and under a name for IPv4 directly; the service is direct, by IPv4 alone."""
+    config = tmp_path / "config.yml"
+    ingress = [{"hostname": "open.example.org", "service": "https://127.0.0.1:8443"}, {"service": "http_status:404"}]
+    config.write_text(yaml.safe_dump({"ingress": ingress}), "utf-8")
+    portal = {**CONFIG["portal"], "url_ipv4": "https://open4.example.org:8443", "listen": ["0.0.0.0:8443"], "tls": "auto"}
+    with Gateway(prefix="sipd", services={"cloud": {"ports": ["tcp/80"], "families": ["ipv4"]}}, portal=portal) as there:
+        at_the_edge(there, config)
+        yield there
 
 
 def status(visitor: Visitor, family: Family = 4, url: str = CLOUD, **more: Any) -> int:
@@ -195,6 +210,28 @@ def test_who_comes_to_the_portal_by_a_family_that_the_game_has_not_is_told(gatew
     assert (page.forms, granted(gateway)) == ((), [])
     assert visitor.open_link(once, family=6).status == 200
     assert granted(gateway) == ["2001:db8:1::/64"]
+
+
+def test_a_name_past_the_tunnel_opens_the_family_that_the_service_has(both_ways: Gateway) -> None:
+    """What comes through the tunnel is believed of its other end, what comes directly is the socket's."""
+    visitor, service = both_ways.visitor, "http://home.test/"
+    visitor.names = {**visitor.names, "home.test": (GATEWAY4, GATEWAY6)}
+    opened = visitor.open_link(both_ways.add_link("Mamie"), family=6)
+    assert granted(both_ways) == ["2001:db8:1::/64"]
+    assert not visitor.reaches(service)
+    [also] = re.findall(r'data-also="(https://open4[^"]+)"', opened.text)
+    lies = {**dict.fromkeys(SAYS_WHERE, both_ways.stranger.ipv4), "Origin": PORTAL}
+    assert status(visitor, url=also, method="POST", headers=lies) == 200
+    assert granted(both_ways) == ["192.0.2.10", "2001:db8:1::/64"]
+    assert visitor.reaches(service)
+    # and a link that is good once, under that name alone
+    both_ways.cli("revoke", "--all")
+    once = both_ways.add_link("Mamie", ("cloud",), "--uses", "1")
+    page = visitor.fetch(once, family=6)
+    [there] = re.findall(r'href="(https://open4[^"]+)"', page.text)
+    assert visitor.open_link(there).status == 200
+    assert granted(both_ways) == ["192.0.2.10"]
+    assert both_ways.stranger.fetch(there).status == 410, "it was used up"
 
 
 def test_the_files_of_the_example_fit_together() -> None:
