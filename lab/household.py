@@ -27,9 +27,9 @@ WITHOUT_CODES: dict[str, dict[str, object]] = {"camille": {"services": ["films",
 _SERVICES: dict[str, Table] = {
     **SERVICES,
     "films": {**SERVICES["films"], "url": "https://home.test:8096/"},  # by https: pages try whether it answers
-    "game": {**SERVICES["game"], "default_duration": "6h"},
+    "game": {**SERVICES["game"], "default_duration": "6h", "shared_max_duration": "1h"},
     # everybody comes by IPv4
-    "garden": {"title": "Garden", "ports": ["tcp/8091"], "url": "https://home.test:8096/garden", "families": ["ipv6"], "max_duration": "30d"},
+    "garden": {"title": "Garden", "ports": ["tcp/8091"], "url": "https://home.test:8096/garden", "families": ["ipv6"], "max_duration": "30d", "shared_pin": True},
 }
 _ATTIC: Table = {"title": "Attic", "ports": ["tcp/8090"], "default_duration": "2h", "max_duration": "1d"}
 _PORTAL: Table = {

@@ -54,6 +54,27 @@ def at(where: str) -> Way:
     return lambda visit: visit.go(where)
 
 
+def shared(way: Way) -> Way:
+    """The same from a carrier's address."""
+
+    def reach(visit: Visit) -> None:
+        visit.page.set_extra_http_headers({"X-Forwarded-For": f"100.64.7.{visit.house.number() % 250 + 2}"})
+        way(visit)
+
+    return reach
+
+
+def neighbours(visit: Visit) -> None:
+    """A link that is open where another one is open as well."""
+    visit.open("one")
+    visit.open("no-page")
+
+
+def let_in_shared(visit: Visit) -> None:
+    """The admin's list with a carrier's address."""
+    visit.go("/admin?q=" + visit.house.grant(f"100.64.8.{visit.house.number() % 250 + 2}"))
+
+
 def link(name: str) -> Way:
     """The page of one of the household's links."""
     return lambda visit: visit.go(visit.house.links[name])
