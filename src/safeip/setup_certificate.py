@@ -120,7 +120,10 @@ def _obtain(config: Config, program: str, email: str, webroot: str) -> tuple[Con
     for name in _names(config):
         words += ["--domain", name]
     if _run(words) != 0:
-        raise NotObtainedError(f"certbot obtained no certificate, as it says above ({_LOG} says more); the portal keeps its own until you try again: safeip setup --certificate")
+        raise NotObtainedError(
+            f"certbot obtained no certificate, as it says above ({_LOG} says more); "
+            "the portal keeps the one that it has until you try again: safeip setup --certificate"
+        )
     # certbot calls it for what is new alone, and does not mind its failure
     done = subprocess.run([_HOOK], env={"RENEWED_LINEAGE": _LIVE}, capture_output=True, text=True, check=False)
     if done.returncode != 0:
