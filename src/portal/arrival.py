@@ -46,9 +46,11 @@ class Arrivals:
         """Who is at the other end; nobody where they have left already."""
         try:
             host = connected.getpeername()[0]
+            # this host's own are told with the interface of the address that they go to, and come by none
+            within = host == connected.getsockname()[0]
         except OSError:
             return Peer(None)
-        return Peer(host, self._all and self._is_outside(connected))
+        return Peer(host, self._all and not within and self._is_outside(connected))
 
     def _is_outside(self, connected: socket.socket | TransportSocket) -> bool:
         try:

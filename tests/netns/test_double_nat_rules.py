@@ -12,6 +12,8 @@ from lab.net import Namespace, veth
 from nft.gate import Gate
 from nft.policy import Policy, PortRange, ServiceRule
 from nft.wire import Ban, Grant, List
+from portal.arrival import Arrivals
+from portal.client_address import Peer
 
 HERE4, HERE6 = "192.168.1.2", "fd00:1::2"
 ROUTER4, ROUTER6 = "192.168.1.1", "fd00:1::1"
@@ -156,6 +158,50 @@ def test_who_was_cut_off_is_not_back_once_the_kernel_forgets_the_connection(fiel
         visitor.settimeout(5 if goes_on else 1)
         with contextlib.nullcontext() if goes_on else pytest.raises(TimeoutError):
             assert visitor.recv(4) == b"more"
+
+
+@pytest.mark.parametrize(("to", "family"), [(HERE4, socket.AF_INET), (HERE6, socket.AF_INET6)])
+@pytest.mark.parametrize("wan", [("wan",), ("w*", "ppp*"), ("eth0", "wa", "wan0", "x*"), ()])
+def test_a_connection_tells_the_portal_by_which_interface_it_came_in(field, to, family, wan):
+    arrivals = Arrivals(wan)
+    outside = wan in {("wan",), ("w*", "ppp*")}
+    with field.host.entered(), socket.socket(family) as listener:
+        arrivals.heed(listener)
+        listener.bind((to, 8100))
+        listener.listen()
+        for namespace, far in ((field.router, True), (field.host, False)):
+            with namespace.connect(to, 8100, 10) as asker, listener.accept()[0] as served:
+                asker.sendall(b"x")
+                assert served.recv(1) == b"x"
+                assert arrivals.peer(served) == Peer(asker.getsockname()[0], far and outside)
+
+
+def test_an_interface_that_went_is_outside(field):
+    arrivals = Arrivals(["ppp*"])
+    for to, family in (("192.168.77.2", socket.AF_INET), ("fd00:77::2", socket.AF_INET6)):
+        veth(
+            field.host, "eth7", ("192.168.77.2/24", "fd00:77::2/64"),
+            right=field.router, right_name="line", right_addresses=("192.168.77.1/24", "fd00:77::1/64"),
+        )  # fmt: skip
+        with field.host.entered(), socket.socket(family) as listener:
+            arrivals.heed(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("", 8100))
+            listener.listen()
+            with field.router.connect(to, 8100, 10), listener.accept()[0] as served:
+                field.host.configure("link del eth7")
+                assert arrivals.peer(served).outside
+
+
+def test_a_listener_that_was_not_heeded_tells_nothing_and_so_all_are_outside(field):
+    with (
+        field.host.entered(),
+        socket.create_server((HERE4, 8100)) as listener,
+        field.router.connect(HERE4, 8100, 10),
+        listener.accept()[0] as served,
+    ):
+        assert Arrivals(["eth0"]).peer(served).outside
+        assert not Arrivals().peer(served).outside
 
 
 def test_a_full_record_lets_nobody_in_and_shuts_nobody_out(field):
