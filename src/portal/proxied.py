@@ -67,21 +67,14 @@ class Proxied:
 
     async def _accept(self) -> None:
         while True:
+            await self._room.acquire()
             try:
                 connected, _ = await self._loop.sock_accept(self._listener)
-            except ConnectionAbortedError:
+            except OSError as error:
+                self._room.release()
+                await asyncio.sleep(0 if isinstance(error, ConnectionAbortedError) else _AGAIN_S)
                 continue
-            except OSError:
-                await asyncio.sleep(_AGAIN_S)
-                continue
-            with contextlib.ExitStack() as stack:
-                stack.callback(connected.close)
-                peer = self._arrivals.peer(connected)
-                if not self._is_believed(peer):
-                    continue
-                await self._room.acquire()
-                stack.pop_all()
-            task = self._loop.create_task(self._serve(connected, peer))
+            task = self._loop.create_task(self._serve(connected))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -94,15 +87,20 @@ class Proxied:
         self._complaints.tell(f"{peer.host} came to portal.listen_proxy_protocol and is not in portal.trusted_proxies: hung up on")
         return False
 
-    async def _serve(self, connected: socket.socket, peer: Peer) -> None:
+    async def _serve(self, connected: socket.socket) -> None:
         with contextlib.ExitStack() as stack:
             stack.callback(connected.close)
             try:
+                peer = self._arrivals.peer(connected)
+                if not self._is_believed(peer):
+                    return
                 named = await self._named(connected, peer)
             except (BadHeader, TimeoutError, OSError) as error:
                 why = error if isinstance(error, BadHeader) else "its PROXY header did not come"
                 self._complaints.tell(f"{peer.host}, a trusted proxy, was hung up on: {why}")
                 return
+            finally:
+                self._room.release()
             whose = _whose(named)
             if self._held[whose] >= AT_ONCE:
                 self._complaints.tell(f"{peer.host}, a trusted proxy, brings more than {AT_ONCE} connections of one address at once")
@@ -135,15 +133,12 @@ class Proxied:
     async def _named(self, connected: socket.socket, peer: Peer) -> Peer:
         """Whom the header names; not one byte more is read. Raises BadHeader, OSError and TimeoutError."""
         header = b""
-        try:
-            async with asyncio.timeout(HEADER_WITHIN_S):
-                while more := missing(header):
-                    part = await self._loop.sock_recv(connected, more)
-                    if not part:
-                        raise BadHeader("it ended within its PROXY header")
-                    header += part
-        finally:
-            self._room.release()
+        async with asyncio.timeout(HEADER_WITHIN_S):
+            while more := missing(header):
+                part = await self._loop.sock_recv(connected, more)
+                if not part:
+                    raise BadHeader("it ended within its PROXY header")
+                header += part
         host = source(header)
         return peer if host is None else Peer(host, peer.outside)
 
