@@ -20,7 +20,7 @@ EXAMPLE: Mapping[str, Mapping[str, str]] = {
     },
     "services.cloud": {
         "title": '"Nextcloud"', "ports": '["tcp/443", "udp/443"]', "url": '"https://cloud.example.org/"', "default_duration": '"12h"',
-        "max_duration": '"30d"', "existing": '"cut"',
+        "max_duration": '"30d"', "existing": '"cut"', "families": '["ipv4", "ipv6"]',
     },
     "services.game": {"title": '"Minetest"', "ports": '["udp/30000-30010", "tcp/25565-25570"]', "max_duration": '"7d"', "existing": '"keep"'},
 }  # fmt: skip
@@ -52,6 +52,7 @@ NEAR: Mapping[str, tuple[str, ...]] = {
     "ipv6_prefix": ("48", "49", "56", "63", "64", "47", "65", "0", "128", "64.0"),
     "max_grants": ("1", "1000000", "1000001", "0"),
     "existing": ('"keep"', '"cut"', '"Keep"'),
+    "families": ('["ipv4"]', '["ipv6", "ipv6"]', '["ipv6", "IPv4"]', '["4"]', "[4, 6]", '"ipv4"', "[]"),
     "listen": ('["127.0.0.1:8080"]', '["[::1]:443", "127.0.0.1:443"]', '["0.0.0.0:443"]', '["0.0.0.0:65535", "[::]:1"]', '["0.0.0.0:8443", "0.0.0.0:8443"]',
                '["[::ffff:1.2.3.4]:8443"]', '["[fe80::1%lo]:8443"]', '["1.2.3:80"]', '[":8443"]', "[]"),
     "tls": ('"off"', '"auto"', '{ certificate = "/etc/hostname", key = "/etc/hostname" }', '{ certificate = "/nowhere" }', '{ certificate = "/a", key = "/b", more = 1 }'),
