@@ -100,7 +100,7 @@ def test_without_wan_interfaces_a_stranger_gets_in_and_one_connection_tells(scen
     scene.start()
     router = ROUTER4 if family == 4 else ROUTER6
     gateway = scene.gateway
-    assert scene.lan.reaches(CLOUD, family=family)
+    assert scene.lan.reaches(CLOUD, family=family, timeout=10)
     assert gateway.cli_json("status")["warnings"] == []
     assert "warning" not in gateway.cli("check").stdout
     assert scene.stranger.fetch(CLOUD, family=family).status == 200, "this is the danger"
@@ -172,7 +172,7 @@ def test_with_wan_interfaces_who_comes_so_is_closed_out_and_told(scene: Scene, f
         assert page.status == 200
         assert "never closed" in page.text
     assert gateway.visitor.open_link(link, family=family).status == 200, "who comes by the other line, with an address of the Internet's"
-    assert gateway.visitor.reaches(CLOUD, family=family)
+    assert gateway.visitor.reaches(CLOUD, family=family, timeout=10)
 
 
 def test_a_visitor_of_the_internet_by_such_an_interface_is_let_in_like_anybody(scene: Scene) -> None:
@@ -181,7 +181,7 @@ def test_a_visitor_of_the_internet_by_such_an_interface_is_let_in_like_anybody(s
     for family in (4, 6):
         assert not scene.gateway.visitor.reaches(CLOUD, family=family)
         assert scene.gateway.visitor.open_link(link, family=family).status == 200
-        assert scene.gateway.visitor.reaches(CLOUD, family=family)
+        assert scene.gateway.visitor.reaches(CLOUD, family=family, timeout=10)
 
 
 def test_a_forged_neighbour_from_the_internet_is_recorded_and_gets_nothing(scene: Scene) -> None:
@@ -199,7 +199,7 @@ def test_a_forged_neighbour_from_the_internet_is_recorded_and_gets_nothing(scene
     finally:
         forger.configure("addr del 10.9.0.10/32 dev home")
     assert scene.masks() == {"10.9.0.10"}
-    assert scene.lan.reaches(CLOUD)
+    assert scene.lan.reaches(CLOUD, timeout=10)
 
 
 def test_an_interface_that_comes_later_and_goes_is_outside_while_it_is_there(scene: Scene) -> None:
@@ -217,13 +217,13 @@ def test_an_interface_that_comes_later_and_goes_is_outside_while_it_is_there(sce
                 assert b"403" in held.recv(100)
             host.configure("link del ppp3")
     assert scene.neighbour.fetch(f"{URL}/").status == 200
-    assert scene.neighbour.reaches(CLOUD)
+    assert scene.neighbour.reaches(CLOUD, timeout=10)
 
 
 def test_a_host_with_one_interface_leaves_the_router_out_of_its_trusted_networks(scene: Scene) -> None:
     scene.start(trusted_networks=["127.0.0.0/8", "::1/128", "10.0.0.0/8", "192.168.1.50/32", "fd00:1::50/128"])
     link = scene.gateway.add_link()
-    assert scene.neighbour.reaches(CLOUD)
+    assert scene.neighbour.reaches(CLOUD, timeout=10)
     assert not scene.stranger.reaches(CLOUD)
     assert "never closed" not in scene.stranger.fetch(link).text
     assert scene.masks() == set()
