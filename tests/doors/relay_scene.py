@@ -66,6 +66,7 @@ class Relay:
         self.neighbour = stack.enter_context(Namespace("neighbour", "sipt"))
         self.home = stack.enter_context(Namespace("home", "sipt"))
         self._line()
+        self._patience()
         self.gateway.nft(COUNT)
         self._programs()
         self.keys()
@@ -97,6 +98,12 @@ class Relay:
         self.neighbour.sysctl("net.ipv4.ip_forward", 1)
         self.neighbour.run("nft", "-f", "-", input=NAT)
         self.neighbour.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0)
+
+    def _patience(self) -> None:
+        """The relay's kernel gives up sooner, as the example has it, and sooner still."""
+        found = re.search(r"(?m)^(net\.\S+) = (\d+)$", example("relay/sysctl.conf", ("= 8", "= 4")))
+        assert found
+        self.gateway.host.sysctl(found[1], int(found[2]))
 
     def _programs(self) -> None:
         self.gateway.serve(self.home, "program", 80)

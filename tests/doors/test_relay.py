@@ -189,6 +189,25 @@ def test_a_tunnel_that_drops_says_so_and_comes_back_by_itself(
     assert relay.arrived("stranger") == 0
 
 
+def test_a_dead_tunnel_is_noticed_while_visitors_keep_asking(relay: Relay) -> None:
+    """sshd's own questions wait for a pause of a second, which there is none of."""
+    visitor = relay.gateway.visitor
+    relay.gateway.cli("grant", "home", visitor.ipv4)
+
+    def asked() -> int:
+        try:
+            return visitor.fetch(CLOUD, timeout=0.4).status
+        except OSError:
+            return 0
+
+    line_down(relay)
+    try:
+        wait_for("the page that says so", lambda: asked() == 503, WITHIN_S)
+    finally:
+        line_up(relay)
+    wait_for("home", lambda: asked() == 200, WITHIN_S)
+
+
 # the grant is over
 
 

@@ -41,11 +41,14 @@ def relay(host: Container) -> None:
     """Debian's sshd and its unit, with the example's file beside Debian's own."""
     host.shell("rm -f /etc/ssh/ssh_host_* /etc/ssh/sshd_config.d/*; ssh-keygen -A")
     shutil.copy(EXAMPLES / "relay/sshd.conf", host.path("/etc/ssh/sshd_config.d/relay-tunnel.conf"))
-    (add, reload) = commands("on the relay")
+    shutil.copy(EXAMPLES / "relay/sysctl.conf", host.path("/etc/sysctl.d/relay-tunnel.conf"))
+    (add, reload, sysctl) = commands("on the relay")
     host.shell(add)
     # the second: a host that has booted only so far lets nobody in but root (pam_nologin)
     host.run("systemctl", "start", "ssh", "systemd-user-sessions")
     host.shell(reload)
+    host.shell(sysctl, check=False)  # not everything may be set in a container
+    assert host.run("sysctl", "-n", "net.ipv4.tcp_retries2").stdout.strip() == "8"
 
 
 def home(host: Container) -> None:
