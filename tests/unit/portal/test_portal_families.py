@@ -1,5 +1,6 @@
 """Pages where the family that was seen is not one that a service has: which was seen, which is needed, what to do."""
 
+import re
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -157,3 +158,23 @@ async def test_admins_and_programs_see_which_grants_open_nothing(tmp_path: Path)
         shown = (await yves.get("/admin")).text
         assert shown.count("opens nothing by IPv6") == 1
         assert "opens nothing by IPv4" not in shown
+
+
+@pytest.mark.parametrize("language", ["en", "de", "es", "fr"])
+def test_the_longest_of_these_pages_weighs_little(tmp_path: Path, language: str) -> None:
+    """From a carrier's address, with a short time there, to a service of the other family."""
+
+    @in_loop
+    async def main() -> None:
+        settings = reached("ipv6", **NAMES)
+        settings["services"]["cloud"] = replace(settings["services"]["cloud"], shared_max_duration_s=3600)
+        async with house(tmp_path, **settings) as h:
+            headers = {"X-Forwarded-For": "100.64.0.7", "Accept-Language": language}
+            opened = await h.open(await h.link(services=("cloud", "game"), addresses=3, expires_s=86400), **headers)
+            assert "data-needs" in opened.text
+            named = set(re.findall(r'(?:href|src)="(/static/[^"]+|/l/[^"]+/app[^"]+)"', opened.text))
+            loaded = [len((await h.get(path)).body) for path in named if "icon-180" not in path]
+            assert len(loaded) > 5
+            assert len(opened.body) + sum(loaded) < 30_000, (len(opened.body), loaded)
+
+    main()
