@@ -11,8 +11,8 @@ EXAMPLE: Mapping[str, Mapping[str, str]] = {
     "": {"state_dir": '"/var/lib/safeip"', "runtime_dir": '"/run/safeip"'},
     "portal": {
         "url": '"https://open.example.org:8443"', "url_ipv4": '"https://open4.example.org:8443"', "listen": '["0.0.0.0:8443", "[::]:8443"]',
-        "tls": '"auto"', "trusted_proxies": "[]", "client_ip_header": '"X-Forwarded-For"', "registration": '"closed"', "session_idle": '"12h"',
-        "session_lifetime": '"30d"', "ban_after": "10", "ban_duration": '"1h"',
+        "tls": '"auto"', "trusted_proxies": '["127.0.0.1"]', "listen_proxy_protocol": '["127.0.0.1:8444"]', "client_ip_header": '"X-Forwarded-For"',
+        "registration": '"closed"', "session_idle": '"12h"', "session_lifetime": '"30d"', "ban_after": "10", "ban_duration": '"1h"',
     },
     "gate": {
         "mode": '"table"', "table": '"inet safeip"', "trusted_networks": '["127.0.0.0/8", "::1/128", "192.168.0.0/16", "fe80::/10"]',

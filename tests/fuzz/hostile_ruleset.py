@@ -73,11 +73,12 @@ def _compare_rules(says: dict[str, Any], listed: list[dict[str, Any]]) -> None:
     for rule in _all(listed, "rule"):
         rules[rule["chain"]].append(rule["expr"])
     _same("the gateway itself", rules["trusted"][:1], [[{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}, {"accept": None}]])
-    _same("trusted", _sources(rules["trusted"][1:]), _widths(gate.get("trusted_networks", HOME)))
+    _same("trusted", _sources(rules["trusted"][1:], "inside"), _widths(gate.get("trusted_networks", HOME)))
+    _same("what is only recorded", [verdict for rule in rules["masked"] for verdict in rule if {"accept", "goto", "jump"} & verdict.keys()], [])
     _same("proxies", _sources(rules["proxies"]), _widths(portal.get("trusted_proxies", [])))
     _same("custom", rules["custom"], [])
     written = {place: f"service-{service}" for service, keys in services.items() for place in _places(keys["ports"])}
-    for listen in portal.get("listen", ["0.0.0.0:8443", "[::]:8443"]):
+    for listen in (*portal.get("listen", ["0.0.0.0:8443", "[::]:8443"]), *portal.get("listen_proxy_protocol", [])):
         host, _, port = listen.rpartition(":")
         if not ip_address(host.strip("[]")).is_loopback:
             written["tcp", int(port)] = "portal"
@@ -129,13 +130,14 @@ def _widths(networks: Iterable[str]) -> dict[int, list[tuple[int, int]]]:
     return found
 
 
-def _sources(rules: list[Rule]) -> dict[int, list[tuple[int, int]]]:
-    """What rules accept by their source alone."""
+def _sources(rules: list[Rule], by_way_of: str = "") -> dict[int, list[tuple[int, int]]]:
+    """What rules accept by their source alone, or send to a chain that does."""
+    accepting = [{"accept": None}, {"goto": {"target": by_way_of}}]
     networks = []
     for rule in rules:
         match, verdict = rule
         left, right = match["match"]["left"]["payload"], match["match"]["right"]
-        if left["field"] != "saddr" or match["match"]["op"] != "==" or verdict != {"accept": None}:
+        if left["field"] != "saddr" or match["match"]["op"] != "==" or verdict not in accepting:
             raise Wrong(f"{rule}")
         networks.append(right if isinstance(right, str) else f"{right['prefix']['addr']}/{right['prefix']['len']}")
     return _widths(networks)
