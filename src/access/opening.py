@@ -13,13 +13,12 @@ from access.files import NotSaved
 from access.finish import finish
 from access.gate import Gate, GateRefusal, GateUnavailable, Grant
 from access.guard import Guard
-from access.hashes import Busy, Hashes
 from access.history import History
-from access.inputs import PIN_LONGEST, clean_pin
 from access.link import Link
 from access.links import Links, UsedUp
 from access.moment import Clock
 from access.opened import Opened, Reason, Refused, View
+from access.pins import Pins
 from access.services import Service
 from access.shared import Shared, Why, why_for
 from access.state import UnknownLink
@@ -50,8 +49,7 @@ class _Came:
 class Opening:
     """Looks at links and opens them.
 
-    Wrong PINs: 5 by link and address and 20 by link within 15 minutes, then none for 15 minutes. They and
-    unknown tokens are strikes against the address too (Guard).
+    Unknown tokens are strikes against the address (Guard), as wrong PINs are.
     Refusals enter the history at most 20 times in 15 minutes by link (and for all unknown tokens together).
     """
 
@@ -60,7 +58,7 @@ class Opening:
         links: Links,
         gate: Gate,
         history: History,
-        hashes: Hashes,
+        pins: Pins,
         guard: Guard,
         underway: Underway,
         shared: Shared,
@@ -72,8 +70,7 @@ class Opening:
         self._gate = gate
         self._history = history
         self._clock = clock
-        self._hashes = hashes
-        self._by_address = Throttle(5, 900, 900, clock=monotonic)
+        self._pins = pins
         self._guard = guard
         self._underway = underway
         self._shared = shared
@@ -148,7 +145,7 @@ class Opening:
         link, _services = self._first_usable(token, address, trusted=trusted)
         with self._underway.opening(link.holder):
             if link.pin is not None and not link.used_up:
-                await self._check_pin(link, address, pin, trusted=trusted)
+                await self._pins.check(link, address, pin, trusted=trusted)
             return await self._let_in(token, address, _Came(pin=link.pin is not None))
 
     async def _stay(self, token: str, address: Address, asked: Address, *, trusted: bool) -> Opened:
@@ -318,29 +315,6 @@ class Opening:
             )
             for service in services
         }
-
-    async def _check_pin(self, link: Link, address: Address, pin: str | None, *, trusted: bool) -> None:
-        given = clean_pin(pin or "")
-        if not given or link.pin is None:
-            raise Refused(Reason.PIN_NEEDED, link)
-        here = (link.id, str(address))
-        waits_s = self._guard.may_try_s(address, trusted=trusted, name=link.holder)
-        if locked_s := max(self._by_address.locked_s(here), waits_s):
-            raise Refused(Reason.PIN_LOCKED, link, retry_after_s=math.ceil(locked_s))
-        # Counted before the hash runs: guesses in parallel find the lock that they make.
-        self._by_address.count(here)
-        with self._guard.attempt("pin", address, trusted=trusted, name=link.holder) as attempt:
-            try:
-                right = len(given) <= PIN_LONGEST and await self._hashes.matches(link.pin, given)
-            except Busy:
-                self._by_address.forgive(here)
-                attempt.untried()
-                raise Refused(Reason.BUSY, link, retry_after_s=1) from None
-            if not right:
-                raise Refused(Reason.PIN_WRONG, link)
-            self._by_address.forget(here)
-            # Only this try is taken back: guesses between the family's right PINs add up.
-            attempt.untried()
 
     def _tell_refusal(self, refused: Refused, address: Address) -> None:
         link = refused.link

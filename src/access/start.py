@@ -19,6 +19,7 @@ from access.moment import Clock
 from access.opening import Opening
 from access.pace import Pace
 from access.people import People
+from access.pins import Pins
 from access.secret import Key
 from access.services import Service
 from access.sessions import Sessions
@@ -120,7 +121,7 @@ def _build(
     sign_in = SignIn(state, key, hashes, guard, sessions, history, clock)
     links = Links(state, key, services, gate, hashes, history, underway, pace, clock=clock)
     grants = Grants(state, services, gate, history, underway, pace, shared, clock=clock, monotonic=monotonic)
-    bans = Bans(state, gate, guard, history)
+    bans, pins = Bans(state, gate, guard, history), Pins(hashes, guard, monotonic=monotonic)
     undo = Undo(
         state, links, services, gate, grants, bans, history, underway, clock=clock, monotonic=monotonic
     )
@@ -137,7 +138,7 @@ def _build(
         links=links,
         tokens=Tokens(state, services, gate, guard, history, underway, clock=clock, monotonic=monotonic),
         opening=Opening(
-            links, gate, history, hashes, guard, underway, shared, clock=clock, monotonic=monotonic
+            links, gate, history, pins, guard, underway, shared, clock=clock, monotonic=monotonic
         ),
         grants=grants,
         bans=bans,
