@@ -110,7 +110,9 @@ class Asking:
 def _whole(answer: bytes) -> bool:
     head, end, body = answer.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)^content-length: *(\d+)", head, re.MULTILINE)
-    return bool(end and length and len(body) >= int(length[1]))
+    if length is None:
+        return bool(end) and body.endswith(b"\r\n0\r\n\r\n")
+    return len(body) >= int(length[1])
 
 
 def _nothing_else_shown(answer: bytes, forged: Forged, claim: Claim, true: str) -> bool:
