@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.gateway import Gateway
-from lab.process import wait_for
+from lab.process import often, wait_for
 from lab.visitor import Visitor
 
 CLOUD = "http://home.test/"
@@ -46,7 +46,7 @@ def test_a_link_is_a_url_alone_and_fetching_it_opens_nothing(gateway):
         {"Purpose": "prefetch"},
         {"User-Agent": "Mozilla/5.0 (compatible; bingbot/2.0)", "Sec-Fetch-Mode": "navigate"},
     ]
-    for number in range(500):
+    for number in range(often(500)):
         assert gateway.visitor.fetch(url, "GET", headers=previews[number % 4]).status == 200
         assert gateway.visitor.fetch(url, "HEAD", family=6 if number % 2 else 4).status == 200
     assert opened(gateway) == {}
