@@ -77,7 +77,7 @@ class ClientAddress:
 
     def host(self, peer: Peer, headers: Sequence[str]) -> Host:
         """The same before it becomes what is granted: one host, IPv6 too. Raises BadClientAddress."""
-        host = _host(peer.host or "", "the peer")
+        host = _host(peer.host or "", "the connection")
         if _within(host, self.proxies):
             host = self._forwarded(headers)
         elif headers and host.is_loopback and _within(host, self.trusted):

@@ -131,7 +131,7 @@ class Proxied:
         return gone
 
     async def _named(self, connected: socket.socket, peer: Peer) -> Peer:
-        """Whom the header names; not one byte more is read. Raises BadHeader, OSError and TimeoutError."""
+        """Whom the header names, perhaps nobody; not one byte more is read. Raises BadHeader, OSError and TimeoutError."""
         header = b""
         async with asyncio.timeout(HEADER_WITHIN_S):
             while more := missing(header):
@@ -139,8 +139,8 @@ class Proxied:
                 if not part:
                     raise BadHeader("it ended within its PROXY header")
                 header += part
-        host = source(header)
-        return peer if host is None else Peer(host, peer.outside)
+        # Who brings nobody in particular (LOCAL, UNKNOWN) is not a proxy whose other header counts: the bytes are a visitor's.
+        return Peer(source(header), peer.outside)
 
 
 class _Passed(Connection):

@@ -78,7 +78,7 @@ class Site:
         except BadClientAddress as error:
             if "client_address" not in request:  # several ask about one request
                 request["client_address"] = ""
-                self.complaints.tell(f"whoever asks by way of {peer.host} is granted nothing: {error}")
+                self.complaints.tell(f"whoever asks by way of {peer.host or 'a proxy that names nobody'} is granted nothing: {error}")
             raise
 
     def peer(self, request: web.Request) -> Peer:

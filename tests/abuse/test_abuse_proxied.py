@@ -198,17 +198,20 @@ async def test_a_stranger_is_hung_up_on_unread(tmp_path: Path, caplog: pytest.Lo
 
 @pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", SIGNATURE + b"\x20\0\0\0", block(VISITOR4, said=0x20), block(VISITOR4, said=0x20, family=0x31)])
 @in_loop
-async def test_a_proxys_own_connection_is_the_proxys(tmp_path: Path, header: bytes) -> None:
-    """What its header holds beside does not count; without the other header nobody is there to grant anything."""
+async def test_a_connection_that_is_not_said_to_be_anybodys_is_nobodys(tmp_path: Path, header: bytes) -> None:
+    """Proxies say so of visitors too, when they do not know; what follows is the visitor's own word then, whatever it holds."""
     async with house(tmp_path, trusted_networks=(ip_network("127.0.0.0/8"),), **PROXY) as home:
         path = await home.link()
         assert status(await heard(home, header + HEALTH)) == 200
         assert status(await heard(home, header + ASK)) == 400
         refused = await heard(home, header + ASK.replace(b"/auth?service=cloud", path.encode()))
         assert status(refused) == 400
-        assert b"the proxy sent no X-Forwarded-For" in refused
-        told = ASK.replace(b"Host: x", b"Host: x\r\nX-Forwarded-For: 198.51.100.4")
-        assert b"198.51.100.4" in await heard(home, header + told)
+        assert b"the connection holds no address" in refused
+        told = b"Host: x\r\nX-Forwarded-For: 198.51.100.4"
+        for asked in (ASK, ASK.replace(b"/auth?service=cloud", path.encode())):
+            answer = await heard(home, header + asked.replace(b"Host: x", told))
+            assert status(answer) == 400
+            assert b"198.51.100.4" not in answer
         assert not home.peer.grants
 
 
