@@ -125,6 +125,7 @@ PLACES: tuple[Place, ...] = (
     Place("me-recovery", "mamie", ways.at("/me/recovery")),
     # what an admin sees
     Place("admin-empty", "yves", ways.at("/admin"), early=True),
+    Place("admin-masked", "yves", ways.masked, early=True),
     Place("admin-links-none", "yves", ways.at("/admin/links?q=nobody"), early=True),
     Place("admin-blocked-none", "yves", ways.at("/admin/blocked"), early=True),
     Place("admin-banned-none", "yves", ways.at("/admin/banned"), early=True),
