@@ -37,6 +37,19 @@ async def test_a_record_that_cannot_be_written_is_told_in_words(tmp_path: Path) 
 
 
 @in_loop
+@pytest.mark.parametrize(("wan", "said"), [((), "Strangers may be let in"), (("eth0",), "cannot be let in")])
+async def test_a_router_that_hides_who_comes_is_told_while_it_is_known(tmp_path: Path, wan: tuple[str, ...], said: str) -> None:
+    async with house(tmp_path, wan=wan) as h:
+        yves = await h.signed_in("yves", admin=True)
+        assert said not in (await yves.get("/admin")).text
+        latest = [{"address": f"192.168.1.{number}", "connections": 3, "last_ms": 5} for number in range(1, 5)]
+        h.peer.status["masks"] = {"count": 12, "latest": latest}
+        page = (await yves.get("/admin")).text
+        assert said in page
+        assert "192.168.1.1, 192.168.1.2, 192.168.1.3, … (12)" in page
+
+
+@in_loop
 async def test_an_invitation_opened_anew_shows_its_person_and_makes_no_other(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         yves = await h.signed_in("yves", admin=True)
