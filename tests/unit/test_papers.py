@@ -11,7 +11,7 @@ import pytest
 from safeip.config import parse_config
 
 ROOT = Path(__file__).resolve().parents[2]
-PAPERS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+PAPERS = ("README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md")
 SPOKEN = re.compile(r"`((?:[a-z_]+/)+[a-z_.]*|[a-z_]+/[a-z_]+\.[a-z]+)`|\]\(([^):]+)\)")
 
 
@@ -31,8 +31,8 @@ REQUIREMENTS = {
 }  # fmt: skip
 
 
-def test_security_has_a_row_for_each_requirement_and_tests_that_exist() -> None:
-    text = (ROOT / "SECURITY.md").read_text("utf-8")
+def test_asvs_has_a_row_for_each_requirement_and_tests_that_exist() -> None:
+    text = (ROOT / "ASVS.md").read_text("utf-8")
     rows = []
     for section, first, last in re.findall(r"^\| (\d\.\d)\.(\d+)(?: to \d\.\d\.(\d+))? \|", text, re.MULTILINE):
         rows += [f"{section}.{number}" for number in range(int(first), int(last or first) + 1)]
