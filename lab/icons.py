@@ -8,6 +8,7 @@ import base64
 import struct
 import zlib
 from collections import Counter
+from math import dist
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -34,16 +35,17 @@ async ([svg, size, share]) => {
 
 
 def png(size: int, rgba: bytes) -> bytes:
-    """A square with a palette: the drawing's own colours as they are, those of its edges, which are many, nearly so."""
+    """A square with a palette of 16: the drawing's own colours, and of those of its edges, which are many, the nearest."""
     drawn = [tuple(rgba[at : at + 4]) for at in range(0, len(rgba), 4)]
-    kept = {colour for colour, _ in Counter(drawn).most_common(8)}
-    pixels = [colour if colour in kept else tuple(part & 0xF8 | part >> 5 for part in colour) for colour in drawn]
-    palette = {colour: index for index, colour in enumerate(sorted(set(pixels), key=lambda colour: colour[3]))}
-    lines = (bytes(palette[pixel] for pixel in pixels[at : at + size]) for at in range(0, len(pixels), size))
+    palette = sorted((colour for colour, _ in Counter(drawn).most_common(16)), key=lambda colour: colour[3])
+    nearest = {colour: min(range(len(palette)), key=lambda at: dist(palette[at], colour)) for colour in set(drawn)}
+    pixels = [nearest[colour] for colour in drawn]
+    pairs = bytes(high << 4 | low for high, low in zip(pixels[::2], pixels[1::2], strict=True))
+    lines = (pairs[at : at + size // 2] for at in range(0, len(pairs), size // 2))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in (
-            (b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 3, 0, 0, 0)),
+            (b"IHDR", struct.pack(">IIBBBBB", size, size, 4, 3, 0, 0, 0)),
             (b"PLTE", b"".join(bytes(colour[:3]) for colour in palette)),
             (b"tRNS", bytes(colour[3] for colour in palette if colour[3] < 255)),
             (b"IDAT", zlib.compress(b"".join(b"\0" + line for line in lines), 9)),
