@@ -18,7 +18,7 @@ PASSWORD = "vivid otter ladder 81"
 _START = "Start SafeIP now? (yes or no) [yes]: "
 _HERE = "/root/safeip"
 _INSTALL_S = 300.0
-_LESS_THAN = 300_000
+_LESS_THAN = 300 * 1024
 _LINK = re.compile(re.escape(PORTAL) + r"/l/[A-Za-z0-9_-]+")
 
 

@@ -41,7 +41,7 @@ CONFFILES = {
     "etc/fail2ban/jail.d/safeip.conf",
 }
 PROGRAMS = {TREE + "bin/safeip", TREE + "certbot-deploy-hook", "usr/share/python3/runtime.d/safeip.rtupdate"}
-MOST_BYTES = 300_000
+MOST_BYTES = 300 * 1024
 
 
 @pytest.fixture(scope="module")
