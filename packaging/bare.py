@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Python files without comments, docstrings and the types of parameters and results, line by line: `bare.py DIRECTORY`, in place.
+"""Python files without comments, docstrings and types that nobody asks for, line by line: `bare.py DIRECTORY`, in place.
 
 A quarter of the package's bytes is for people who read the repository. What runs, and the lines that an error names, are the same.
 """
@@ -25,6 +25,8 @@ def bare(text: str) -> str:
         lines[row] = (first[:column] + (last[end_column:] if row == end_row else b"")).decode()
         if row != end_row:
             lines[row + 1 : end_row + 1] = [*[""] * (end_row - row - 1), last[end_column:].decode()]
+    for row, end_row, left in _imports("\n".join(lines)):
+        lines[row:end_row] = [left, *[""] * (end_row - row - 1)]
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if not isinstance(body, list):
@@ -47,6 +49,27 @@ def _types(tree: ast.AST, lines: list[str]) -> Iterator[tuple[int, int, int, int
             arrow = lines[row].encode().rfind(b" ->", 0, kind.col_offset)
             if arrow >= 0 and kind.end_lineno == kind.lineno:
                 yield row, arrow, row, kind.end_col_offset
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _of_variables(node)
+
+
+def _of_variables(scope: ast.AST) -> Iterator[tuple[int, int, int, int]]:
+    """Those that begin with a value; without, they would be no statement, and a class's may be fields."""
+    for node in ast.iter_child_nodes(scope):
+        if isinstance(node, ast.AnnAssign) and node.value is not None and node.annotation.end_lineno == node.lineno:
+            yield node.lineno - 1, node.target.end_col_offset, node.lineno - 1, node.annotation.end_col_offset
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _of_variables(node)
+
+
+def _imports(text: str) -> Iterator[tuple[int, int, str]]:
+    """From which line to which names for types are imported, and what is left of it."""
+    tree = ast.parse(text)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module in {"collections.abc", "typing"}:
+            names = [alias.name for alias in node.names if alias.name in used]
+            yield node.lineno - 1, node.end_lineno, f"from {node.module} import {', '.join(names)}" if names else ""
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -94,13 +94,22 @@ class Bare(ast.NodeTransformer):
             node.annotation = None
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.returns = None
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [part for part in body if not self.idle(part)]  # type: ignore[attr-defined]
+        for name in ("body", "orelse", "finalbody"):
+            if isinstance(body := getattr(node, name, None), list):
+                setattr(node, name, [self.untyped(part, node) for part in body if not self.idle(part)])
         return node
 
     @staticmethod
+    def untyped(part: ast.stmt, within: ast.AST) -> ast.stmt:
+        """A variable's type counts in classes alone."""
+        if not isinstance(part, ast.AnnAssign) or part.value is None or isinstance(within, ast.ClassDef):
+            return part
+        return ast.copy_location(ast.Assign(targets=[part.target], value=part.value), part)
+
+    @staticmethod
     def idle(part: ast.stmt) -> bool:
+        if isinstance(part, ast.ImportFrom) and part.module in {"collections.abc", "typing"}:
+            return True  # what is missing is noticed by the one that imports all of it
         return isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str | EllipsisType)
 
 
