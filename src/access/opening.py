@@ -109,7 +109,7 @@ class Opening:
         """Keep open what was opened from `asked` with this link: now from `address`. Raises Refused.
 
         As open(), but needs no PIN, and so refuses (ENDED) where neither address is open: time that is over, and what
-        what was taken back, comes by open() alone. Where time enough is left, nothing changes.
+        was taken back, comes by open() alone. Where time enough is left, nothing changes.
         Where a service wants a PIN at a shared address it goes on if the link has it open there already.
         """
         return await finish(self._tell(self._stay(token, address, asked, trusted=trusted), address))

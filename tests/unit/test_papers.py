@@ -11,7 +11,7 @@ import pytest
 from safeip.config import parse_config
 
 ROOT = Path(__file__).resolve().parents[2]
-PAPERS = ("README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md")
+PAPERS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 SPOKEN = re.compile(r"`((?:[a-z_]+/)+[a-z_.]*|[a-z_]+/[a-z_]+\.[a-z]+)`|\]\(([^):]+)\)")
 
 

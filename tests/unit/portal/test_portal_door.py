@@ -10,6 +10,8 @@ import pytest
 from aiohttp import web
 from portal_house import PASSWORD, Browser, house, in_loop
 
+from portal.client_address import Peer
+
 FOREIGN = [
     {"Sec_Fetch_Site": "cross-site"},
     {"Sec_Fetch_Site": "same-site"},
@@ -256,7 +258,7 @@ async def test_a_banned_address_may_post_nothing(tmp_path: Path) -> None:
         token = (await mamie.get("/me")).form_token
         page = await Browser(h).get("/sign-in")
         for number in range(10):
-            visitor = h.site.clients.visitor("127.0.0.1", ())
+            visitor = h.site.clients.visitor(Peer("127.0.0.1"), ())
             h.site.access.guard.count("link", visitor.address, trusted=False, guess=str(number))
         answer = await mamie.send("/me/open", f"form={token}&services=cloud".encode())
         assert answer.status == 429

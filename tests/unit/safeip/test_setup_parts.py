@@ -50,7 +50,8 @@ def test_an_ipv4_peer_of_an_ipv6_socket_is_ipv4() -> None:
         closing(socket.create_connection(("127.0.0.1", server.getsockname()[1]))) as client,
         closing(server.accept()[0]),
     ):
-        (stands,) = [one for one in read_sockets() if one.peer_port == client.getsockname()[1]]
+        ports = server.getsockname()[1], client.getsockname()[1]
+        (stands,) = [one for one in read_sockets() if (one.port, one.peer_port) == ports]
         assert (str(stands.host), str(stands.peer)) == ("127.0.0.1", "127.0.0.1")
 
 
