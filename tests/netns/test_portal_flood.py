@@ -145,7 +145,8 @@ def test_a_flood_reaches_python_at_the_rate_and_others_are_served(gateway):
     assert tries > 2 * answers, "it was no flood"
     assert BURST <= answers <= BURST + RATE * took + 1
     assert 0 < slowest[0] < 2 * PATIENCE
-    assert dropped(gateway) - before >= tries - answers
+    # each was dropped, or passed within the limit; a slow machine gives up some of these before it hears of them
+    assert tries <= dropped(gateway) - before + BURST + RATE * took + 1
     assert f"{dropped(gateway):,} packets" in gateway.cli("status").stdout
 
 
