@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from lab.gateway import ROOT, Gateway
+from lab.gateway import NAME, ROOT, Gateway
 from lab.process import Process, wait_for
 from lab.visitor import Visitor
 from portal.metrics_families import FAMILIES
@@ -123,6 +123,9 @@ def use(gateway: Gateway) -> None:
     with gateway.stranger.namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as knock:
         for _ in range(5):
             knock.sendto(b"knock", ("198.51.100.1", 25565))
+    # a neighbour with a stranger's distance
+    gateway.server.sysctl("net.ipv4.ip_default_ttl", 54)
+    assert Visitor(gateway.server, "10.9.0.10", "", {NAME: ("10.9.0.1", "")}).reaches("http://home.test/")
     gateway.cli("ban", "203.0.113.66")
     gateway.visitor.fetch("https://home.test:8443/no/such/page")
 
@@ -145,7 +148,7 @@ def test_every_metric_is_there_with_the_right_figures_after_some_use(gateway: Ga
         'safeip_blocked_packets_total{service="game"}': 5,
         'safeip_blocked_packets_total{service="films"}': 0,
         "safeip_flooded_packets_total": 0,
-        "safeip_masked_sources": 0,
+        "safeip_masked_sources": 1,
         "safeip_bans": 1,
         'safeip_bans_given_total{reason="hand"}': 1,
         'safeip_sign_ins_total{outcome="signed-in"}': 1,
