@@ -158,7 +158,7 @@ def relay_gone(relay: Relay) -> None:
     relay.sshd.kill()
     for pid in relay.gateway.host.pids():
         with contextlib.suppress(FileNotFoundError):
-            if Path(f"/proc/{pid}/comm").read_text("ascii").strip() == "sshd":
+            if Path(f"/proc/{pid}/comm").read_text("ascii").startswith("sshd"):  # sshd-session, from OpenSSH 9.8 on
                 subprocess.run(["kill", "-KILL", str(pid)], check=True)
 
 
