@@ -2,15 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Self
 
+from lab.listening import Listening
 from lab.net import Namespace
-from lab.process import LabError, wait_for
-
-WITHIN_S = 30.0
 
 
-class Caddy:
+class Caddy(Listening):
     """Caddy with the sites of `text`, listening when this returns; `servers` are lines of the option of that name. LabError.
 
     `directory` holds every file of it. It ends with `stop`, with the `with` block, or with the namespace.
@@ -26,26 +23,7 @@ class Caddy:
         self.log = directory / "caddy.log"
         self.process = namespace.start(*command, log=self.log)
 
-        def ready() -> bool:
-            if self.process.poll() is not None:
-                raise LabError(f"caddy ended: {self.process.tail()}")
-            return "serving initial configuration" in self.log.read_text("utf-8", "replace")
-
-        try:
-            wait_for("caddy", ready, WITHIN_S)
-        except BaseException:
-            self.stop()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End it. A second call does nothing."""
-        self.process.stop()
+        self.wait_until(lambda: "serving initial configuration" in self.log.read_text("utf-8", "replace"), "caddy")
 
     def logs(self) -> list[dict[str, object]]:
         """What it logged, an object a line."""

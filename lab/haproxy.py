@@ -2,15 +2,13 @@
 
 import socket
 from pathlib import Path
-from typing import Self
 
+from lab.listening import Listening
 from lab.net import Namespace
-from lab.process import LabError, wait_for
-
-WITHIN_S = 30.0
+from lab.process import LabError
 
 
-class HAProxy:
+class HAProxy(Listening):
     """HAProxy with the sections of `text`, listening when this returns. LabError, also where `haproxy -c` warns.
 
     `directory` holds every file of it. It ends with `stop`, with the `with` block, or with the namespace.
@@ -28,24 +26,8 @@ class HAProxy:
         self.log = directory / "haproxy.log"
         self.process = namespace.start(*command, "-db", log=self.log)
 
-        def ready() -> bool:
-            if self.process.poll() is not None:
-                raise LabError(f"haproxy ended: {self.process.tail()}")
+        def listens() -> bool:
             with socket.socket(socket.AF_UNIX) as asked:
                 return asked.connect_ex(str(orders)) == 0
 
-        try:
-            wait_for("haproxy", ready, WITHIN_S)
-        except BaseException:
-            self.stop()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End it. A second call does nothing."""
-        self.process.stop()
+        self.wait_until(listens, "haproxy")

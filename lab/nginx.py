@@ -2,17 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Self
 
+from lab.listening import WITHIN_S, Listening
 from lab.net import Namespace
 from lab.process import LabError, Process, wait_for
 
-WITHIN_S = 30.0
 _STREAM = "load_module /usr/lib/nginx/modules/ngx_stream_module.so;"
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
-class Nginx:
+class Nginx(Listening):
     """nginx with `site` in `http { }` and `stream` in `stream { }`, listening when this returns. LabError, also where `nginx -t` warns.
 
     `/var/log/nginx/` becomes `directory`, which holds every file of this nginx; two need two directories. It ends with
@@ -26,12 +25,6 @@ class Nginx:
         self.config = directory / "main.conf"
         self.write(site, stream=stream, workers=workers)
         self.process = self.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def write(self, site: str = "", *, stream: str = "", workers: int = 1) -> None:
         """Write the main file anew and have nginx look at it; `reload` takes it up. LabError."""
@@ -72,10 +65,6 @@ class Nginx:
     def reload(self) -> None:
         """`nginx -s reload`: connections go on, new ones meet the new configuration a moment later."""
         self.namespace.run(*self._command(), "-s", "reload")
-
-    def stop(self) -> None:
-        """End it. A second call does nothing."""
-        self.process.stop()
 
     def logs(self) -> dict[str, str]:
         """What it logged, by the file's name, such as `access.log`."""
