@@ -135,6 +135,14 @@ def prefix_mask(bits: int) -> str:
     return str(IPv6Network(f"::/{bits}").netmask)
 
 
+def is_private(network: IPv4Network | IPv6Network) -> bool:
+    """Whether all of it is: private (RFC 1918), a carrier's own (RFC 6598), link-local or unique local.
+
+    A trusted network of the Internet's may be as far away as it likes.
+    """
+    return any(isinstance(own, type(network)) and network.subnet_of(own) for own in _PRIVATE)  # type: ignore[arg-type]
+
+
 def _sets(names: Sequence[str]) -> str:
     return "".join(
         f"\tset {name} {{ type ipv{name[-1]}_addr; flags timeout; counter; gc-interval 30s; }}\n" for name in names
@@ -165,12 +173,7 @@ def _by(policy: Policy, side: str, chain: str) -> str:
 
 
 def _trusted(policy: Policy) -> str:
-    return "".join(_each("saddr", [network], "goto inside" if _is_private(network) else "accept") for network in policy.trusted)
-
-
-def _is_private(network: IPv4Network | IPv6Network) -> bool:
-    """Whether all of it is: a trusted network of the Internet's may be as far away as it likes."""
-    return any(isinstance(own, type(network)) and network.subnet_of(own) for own in _PRIVATE)  # type: ignore[arg-type]
+    return "".join(_each("saddr", [network], "goto inside" if is_private(network) else "accept") for network in policy.trusted)
 
 
 def _masked(policy: Policy) -> str:

@@ -1,20 +1,12 @@
 """What the configuration may say and what is seldom meant: sentences that say what to do."""
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
+from nft.render import is_private
 from portal.settings import Network, Settings
 from safeip import double_nat
 from safeip.config import Config
-
-# Where a proxy can stand without the Internet between it and the portal: loopback, private (RFC 1918), a carrier's own (RFC 6598),
-# link-local, unique local. ipaddress calls more private: documentation networks.
-_NEAR = tuple(
-    map(
-        ip_network,
-        ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"),
-    )
-)
 
 
 def warnings(config: Config) -> list[str]:
@@ -51,4 +43,5 @@ def _of_proxies(settings: Settings) -> Iterator[str]:
 
 
 def _near(network: Network) -> bool:
-    return any(network.version == near.version and network.subnet_of(near) for near in _NEAR)  # type: ignore[arg-type]  # of one version
+    """Whether a proxy can stand there without the Internet between it and the portal."""
+    return network.is_loopback or is_private(network)
