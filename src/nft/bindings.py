@@ -7,6 +7,7 @@ passes the same tests; what it costs beside it is measured in bench/.
 import errno
 import json
 import re
+import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -21,6 +22,7 @@ _ERRORS = {
     "Device or resource busy": errno.EBUSY,
     "File exists": errno.EEXIST,
 }
+_ONE_AT_A_TIME = threading.Lock()  # a context is one thread's; what libnftables keeps beside them nobody says to be safe for two
 
 
 class Bindings:
@@ -51,7 +53,8 @@ class Bindings:
     def run(self, script: str, *, as_json: bool = False) -> str:
         """Run a script and give back what it prints."""
         self._nft.set_json_output(as_json)
-        code, output, error = self._nft.cmd(script)
+        with _ONE_AT_A_TIME:
+            code, output, error = self._nft.cmd(script)
         if code:
             words = re.search(r"Error: (.+)", error)
             number = next((n for text, n in _ERRORS.items() if text in error), errno.EINVAL)

@@ -13,6 +13,7 @@ Beside = tuple[tuple[str, int], ...]
 """Who else was let in where an entry names one holder alone: each with the end of their own time in ms, as Entry's."""
 
 _MOST_BESIDE = 10_000  # places that have such; the oldest are forgotten
+_SIFT = 4  # ends that each put looks at while those that have been replaced are sifted out
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,11 @@ class Book:
     def __init__(self) -> None:
         self._sets: dict[str, dict[bytes, Entry]] = {}
         self._holders: dict[str, dict[Entry, None]] = {}
-        self._ends: list[Entry] = []
+        self._ends: list[Entry] = []  # a heap
+        self._sifted: list[Entry] = []  # another, from which what still holds moves to the first
         self._size = 0
         self._beside: dict[tuple[str, bytes], Beside] = {}
+        self._places: dict[str, dict[tuple[str, bytes], None]] = {}  # where each holder is beside another
 
     def __len__(self) -> int:
         return self._size
@@ -60,30 +63,34 @@ class Book:
 
     def put(self, entry: Entry) -> None:
         """Write an entry, in the place of one with the same key; it becomes its holder's newest. Who is beside it stays."""
-        self._strike(entry.set, entry.key)
-        self._sets.setdefault(entry.set, {})[entry.key] = entry
+        entries = self._sets.setdefault(entry.set, {})
+        if (replaced := entries.get(entry.key)) is not None:
+            self._let_go(replaced)
+        entries[entry.key] = entry  # in its place: a dict that many are taken out of is made anew, all in one go
         self._holders.setdefault(entry.holder, {})[entry] = None
         self._size += 1
-        if len(self._ends) > 2 * self._size + 64:  # mostly ends that have been replaced since
-            self._ends = list(self)
-            heapq.heapify(self._ends)
-        else:
-            heapq.heappush(self._ends, entry)
+        heapq.heappush(self._ends, entry)
+        if not self._sifted and len(self._ends) > 2 * self._size + 64:  # mostly ends that have been replaced since
+            self._ends, self._sifted = [], self._ends
+        for _ in range(min(_SIFT, len(self._sifted))):
+            old = self._sifted.pop()  # a heap without its last is a heap
+            if self._holds(old):
+                heapq.heappush(self._ends, old)
 
     def take(self, set_name: str, key: bytes) -> Entry | None:
         """Strike an entry out, with who is beside it; None if there is none."""
-        self._beside.pop((set_name, key), None)
-        return self._strike(set_name, key)
-
-    def _strike(self, set_name: str, key: bytes) -> Entry | None:
+        self._leave((set_name, key))
         entry = self._sets.get(set_name, {}).pop(key, None)
         if entry is not None:
-            self._size -= 1
-            held = self._holders[entry.holder]
-            del held[entry]
-            if not held:
-                del self._holders[entry.holder]
+            self._let_go(entry)
         return entry
+
+    def _let_go(self, entry: Entry) -> None:
+        self._size -= 1
+        held = self._holders[entry.holder]
+        del held[entry]
+        if not held:
+            del self._holders[entry.holder]
 
     def beside(self, set_name: str, key: bytes) -> Beside:
         """Who else was let in at the place of an entry. Kept in memory alone."""
@@ -91,15 +98,25 @@ class Book:
 
     def put_beside(self, set_name: str, key: bytes, beside: Beside) -> None:
         """Say so; in place of who was there."""
-        self._beside.pop((set_name, key), None)
+        self._leave((set_name, key))
         if beside:
             if len(self._beside) >= _MOST_BESIDE:
-                del self._beside[next(iter(self._beside))]
+                self._leave(next(iter(self._beside)))
             self._beside[set_name, key] = beside
+            for holder, _ in beside:
+                self._places.setdefault(holder, {})[set_name, key] = None
 
-    def places_beside(self, holder: str) -> list[tuple[str, bytes]]:
-        """Where a holder is beside another."""
-        return [place for place, beside in self._beside.items() if any(who == holder for who, _ in beside)]
+    def places_beside(self, holder: str, key: bytes | None = None) -> list[tuple[str, bytes]]:
+        """Where a holder is beside another: everywhere, or in the sets for one key."""
+        places = self._places.get(holder, {})
+        return list(places) if key is None else [place for name in self._sets if (place := (name, key)) in places]
+
+    def _leave(self, place: tuple[str, bytes]) -> None:
+        for holder, _ in self._beside.pop(place, ()):
+            places = self._places[holder]
+            del places[place]
+            if not places:
+                del self._places[holder]
 
     def others(self, entry: Entry, now_ms: int) -> bool:
         """Whether somebody else than its holder is let in at the address of a grant, by whatever service."""
@@ -133,14 +150,25 @@ class Book:
 
     def next_end_ms(self) -> int | None:
         """When `expire` next has something to do, or earlier."""
-        return self._ends[0].end_ms if self._ends else None
+        ends = self._earliest()
+        return ends[0].end_ms if ends else None
 
     def expire(self, now_ms: int, most: int = 1000) -> list[Entry]:
-        """Strike out and give back what has ended, `most` at a time."""
+        """Strike out and give back what has ended, of at most `most` ends: again while `next_end_ms` has passed."""
         ended: list[Entry] = []
-        while self._ends and self._ends[0].end_ms <= now_ms and len(ended) < most:
-            entry = heapq.heappop(self._ends)
-            if self.get(entry.set, entry.key) is entry:
+        for _ in range(most):
+            ends = self._earliest()
+            if not ends or ends[0].end_ms > now_ms:
+                break
+            entry = heapq.heappop(ends)
+            if self._holds(entry):
                 self.take(entry.set, entry.key)
                 ended.append(entry)
         return ended
+
+    def _earliest(self) -> list[Entry]:
+        """The heap with the earliest end."""
+        return self._sifted if self._sifted and (not self._ends or self._sifted[0] < self._ends[0]) else self._ends
+
+    def _holds(self, entry: Entry) -> bool:
+        return self.get(entry.set, entry.key) is entry

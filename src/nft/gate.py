@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nft import checks, listing, render
+from nft import checks, listing, render, rules
 from nft.adoption import Adoption
+from nft.bindings import Bindings
 from nft.book import BANS, Entry
 from nft.ledger import Event, Ledger
 from nft.listing import now_ms
@@ -42,6 +43,8 @@ class Gate:
         it comes back where the kernel forgets it. `warn` takes one line for the log.
         """
         self._measures = Measures()
+        self._custom = custom
+        self._trials: Bindings | None = None
         self._sets = sets_of(policy)
         self._rules = Rules(self._sets, custom, warn)
         self._ledger = Ledger(policy, record)
@@ -79,6 +82,7 @@ class Gate:
         forgotten = names if booted else names - set(present.sets)
         recorded = [entry for entry in self._ledger.recorded() if entry.set in forgotten]
         standing = names & set(self._rules.present().sets)
+        self._repair.learn(standing)
         for name in standing:
             self._adoption.everything(name)
         self._put_back([entry for entry in recorded if entry.set in standing])
@@ -86,22 +90,36 @@ class Gate:
         self._put_back([entry for entry in recorded if entry.set not in standing])
         if anew:
             self._commit([Add(element(entry, now_ms())) for entry in self._ledger.book])
-        self._repair.learn(names)
+        self._repair.learn(names if anew else names - standing)
         self._ledger.begin()
         return len(self._ledger.book)
 
-    def reload(self, policy: Policy) -> None:
+    def try_rules(self, policy: Policy) -> None:
+        """Have nft try what `reload` would load, without changing anything: for one thread beside the gate's own.
+
+        Raises KernelError with nft's words.
+        """
+        self._trials = self._trials or Bindings()  # of its own: a context is not for two threads
+        try:
+            problems = rules.check(policy, self._custom, self._trials)
+        except OSError as error:
+            raise KernelError(error.errno or errno.EIO, f"the ruleset could not be tried: {error.strerror}") from None
+        if problems:
+            raise KernelError(errno.EINVAL, "; ".join(problems))
+
+    def reload(self, policy: Policy, *, tried: bool = False) -> None:
         """Decide by another policy, which differs in services, trusted networks and max_grants at most.
 
         A service that is gone loses its grants, one that stays keeps all, cut to its new maximum: the kernel at once,
-        the rest by `work`. Raises KernelError with nft's words; then nothing has changed.
+        the rest by `work`. Raises KernelError with nft's words; then nothing has changed. `tried`: `try_rules` has just
+        found nothing against it.
         """
         before = self._ledger.policy
         if problems := self._rules.problems(policy):
             raise KernelError(errno.EINVAL, "; ".join(problems))
         if self._repair.moved():
             self._repair.mend()  # somebody has taken the table away, which has not been heard yet
-        self._repair.load(lambda present: self._rules.prepare(policy, present))
+        self._repair.load(lambda present: self._rules.prepare(policy, present, tried=tried))
         try:
             self._repair.load(lambda present: self._rules.replace(policy, present))
         except KernelError:
@@ -216,11 +234,16 @@ class Gate:
         self._repair.hear()
 
     def _put_back(self, entries: list[Entry]) -> None:
-        """Put into kernel and book what is in neither."""
+        """Put into kernel and book what is in neither, and tell what does not fit."""
         missing = [entry for entry in entries if self._ledger.book.get(entry.set, entry.key) is None]
-        self._commit([Add(element(entry, now_ms())) for entry in missing])
+        over: set[Entry] = set()
+        for name in {entry.set for entry in missing}:
+            of_set = [entry for entry in missing if entry.set == name]
+            over.update(of_set[self._repair.put_back([Add(element(entry, now_ms())) for entry in of_set]) :])
         for entry in missing:
             self._ledger.put(entry)
+            if entry in over:
+                self._ledger.take(entry.set, entry.key, "foreign-revoke")
 
     def _committed(self, changes: Sequence[Change]) -> None:
         """What was decided is in the kernel: it is newer than what others did before."""

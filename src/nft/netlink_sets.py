@@ -21,6 +21,7 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _BUFFER = 8 << 20  # bytes: 5,000 elements each way, with the kernel's overhead
 _PER_MESSAGE = 300  # elements: an attribute has at most 64 KiB, an element at most 180 bytes
 _PER_READ = 200  # answers that fit the receive buffer with the kernel's overhead many times over
+_LAST = 0xFFFF_FFFF  # sequence number, after which they begin again
 _TRIES = 100
 _PAUSE_S = 0.001
 
@@ -143,8 +144,9 @@ class NetlinkSets:
         """Packets and bytes of named counters, without those that are not there. At most some hundred at once."""
         kind = netlink.attribute(netlink.OBJ_TYPE, struct.pack(">I", netlink.OBJ_COUNTER))
         bodies = [self._table + netlink.text(netlink.OBJ_NAME, name) + kind for name in names]
+        before = self._sequence
         self._socket.socket.send(b"".join(self._message(Message.GETOBJ, netlink.REQUEST, body) for body in bodies))
-        answers = [dict(netlink.attributes(one.body)) for one in self._socket.answers() if one.kind != netlink.NLMSG_ERROR]
+        answers = [dict(netlink.attributes(one.body)) for one in self._answers(before) if one.kind != netlink.NLMSG_ERROR]
         return {netlink.name(values[netlink.OBJ_NAME]): counted(values[netlink.OBJ_DATA]) for values in answers}
 
     def generation(self) -> int:
@@ -156,12 +158,18 @@ class NetlinkSets:
         raise KernelError(errno.EIO, "the kernel did not tell its ruleset's generation")
 
     def _ask(self, kind: Message, body: bytes, *, table: bool = True) -> list[netlink.Received]:
-        request = self._message(kind, netlink.REQUEST, self._table + body if table else body)
-        self._socket.socket.send(request)
-        return [answer for answer in self._socket.answers() if answer.kind != netlink.NLMSG_ERROR]
+        before = self._sequence
+        self._socket.socket.send(self._message(kind, netlink.REQUEST, self._table + body if table else body))
+        return [answer for answer in self._answers(before) if answer.kind != netlink.NLMSG_ERROR]
+
+    def _answers(self, before: int) -> Iterator[netlink.Received]:
+        """The answers to what was sent after the number `before`; earlier ones, which were left unread, are dropped."""
+        for answer in self._socket.answers():
+            if 0 < (answer.sequence - before) & _LAST <= (self._sequence - before) & _LAST:
+                yield answer
 
     def _message(self, kind: Message, flags: int, body: bytes) -> bytes:
-        self._sequence = self._sequence % 0x7FFF_FFFF + 1
+        self._sequence = (self._sequence + 1) & _LAST
         return netlink.message(kind, flags, self._family, self._sequence, body)
 
     def _element_message(self, kind: Message, flags: int, set_name: str, items: Sequence[bytes]) -> bytes:
@@ -178,15 +186,17 @@ class NetlinkSets:
         ]
         if not pieces:
             return 0
+        before = self._sequence
+        self._sequence = begin = (before + 1) & _LAST  # what is wrong with the whole is told of its first message
         messages = [self._element_message(*piece) for piece in pieces[:-1]]
         kind, flags, set_name, part = pieces[-1]  # an error of any other is told without being asked for
         messages.append(self._element_message(kind, flags | netlink.ACK, set_name, part))
         try:
-            self._socket.socket.send(netlink.batch(messages, 0, generation))
+            self._socket.socket.send(netlink.batch(messages, begin, generation))
         except OSError as error:
             return error.errno or errno.EIO
         failed = 0
-        for answer in self._socket.answers():
+        for answer in self._answers(before):
             if answer.kind == netlink.NLMSG_ERROR:
                 failed = failed or answer.error
                 if answer.sequence == self._sequence and not failed:
@@ -194,18 +204,20 @@ class NetlinkSets:
         return failed or errno.EIO
 
     def _read(self, keys: list[tuple[str, bytes]]) -> list[Element | None]:
+        before, failed = self._sequence, 0
         requests, places = [], {}
         for place, (set_name, key) in enumerate(keys):
             requests.append(self._element_message(Message.GETSETELEM, 0, set_name, [element(key)]))
             places[self._sequence] = place
         found: list[Element | None] = [None] * len(keys)
         self._socket.socket.send(b"".join(requests))
-        for answer in self._socket.answers():
-            if answer.kind == netlink.NLMSG_ERROR:
-                if answer.error != errno.ENOENT:
-                    raise KernelError(answer.error, f"reading an element: {os.strerror(answer.error)}")
-            elif answer.sequence in places:
+        for answer in self._answers(before):
+            if answer.kind != netlink.NLMSG_ERROR:
                 found[places[answer.sequence]] = next(iter(elements(answer.body)[1]), None)
+            elif answer.error != errno.ENOENT:
+                failed = failed or answer.error
+        if failed:
+            raise KernelError(failed, f"reading an element: {os.strerror(failed)}")
         return found
 
     def _sets(self) -> Iterator[dict[int, memoryview]]:

@@ -96,9 +96,9 @@ class Plan:
         matching = grants(self._policy, self._book, request.service, key, request.holder)
         for entry in matching:
             self._take(entry)
-        beside = [] if request.holder is None else self._book.places_beside(request.holder)
+        beside = [] if request.holder is None else self._book.places_beside(request.holder, key)
         for name, place in beside:
-            if key in {None, place} and request.service in {None, name[:-1]}:
+            if request.service in {None, name[:-1]}:
                 left = tuple(one for one in self._book.beside(name, place) if one[0] != request.holder)
                 self._put_beside(name, place, left)
         return len(matching)

@@ -123,7 +123,7 @@ class Record:
 
     def close(self) -> None:
         """Write what waits and a last stamp, and end the thread. Waits for the disk, for some 10 s at most."""
-        if self._began_s is None:
+        if self._began_s is None and not self._asked:
             return
         until_s = time.monotonic() + _PATIENCE_S
         while (self._asked or self._pending or self._rest is not None) and time.monotonic() < until_s:

@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from nft import render
 from nft.book import BANS, Entry
@@ -15,6 +15,7 @@ from nft.rules import Rules
 from nft.sets import Add, Flush, KernelError
 
 _SLICE = 1000  # elements put back in one transaction: some 5 ms; larger ones make the whole no quicker
+_AT_ONCE = 5000  # the same, where nobody waits
 _AGAIN_S = 1.0
 
 
@@ -57,13 +58,17 @@ class Repair:
         self._known = {name: handles for name, handles in self._known.items() if name in self.names}
 
     def load(self, load: Callable[[render.Present], bool]) -> bool:
-        """Have the rules loaded, and see to it that the listener does not take them for another's. Raises KernelError."""
+        """Have the rules loaded, and see to it that the listener does not take them for another's. Raises KernelError.
+
+        In mode "sets" it is mostly nothing that is loaded, and where it is, that it is heard does no harm.
+        """
         if self._sets.owned():
             raise KernelError(errno.EPERM, f"another program keeps table {self._table} from all others (flags owner) until it ends")
         before = self._sets.generation()
         anew = load(self._rules.present())
         after = self._sets.generation()
-        if after == (before + 1) & 0xFFFF_FFFF:  # else somebody else was at it too: better hear it all
+        # else somebody else was at it too: better hear it all
+        if self._ledger.policy.mode == "table" and after == (before + 1) & 0xFFFF_FFFF:
             self._listener.own_generation(after)
         return anew
 
@@ -77,6 +82,25 @@ class Repair:
         standing = self._sets.handles()
         return any(standing.get(name) != self._known.get(name) for name in self.names)
 
+    def put_back(self, changes: Sequence[Add]) -> int:
+        """Put elements into one set; gives back how many, the first ones, fit into it: an admin's may hold too few.
+
+        Raises KernelError, with some of them put.
+        """
+        fit, size = 0, min(len(changes), _AT_ONCE)
+        while fit < len(changes):
+            try:
+                self._sets.commit(changes[fit : fit + size])
+            except KernelError as error:
+                if error.errno != errno.ENFILE or self.moved():
+                    raise
+                if size == 1:
+                    break
+                size = (size + 1) // 2
+            else:
+                fit += size
+        return min(fit, len(changes))
+
     def hear(self) -> None:
         """Hear what others did, some 2 ms of it, and put table and rules right at once; the rest is left to `slice`."""
         self.heard |= self._listener.hear()
@@ -87,27 +111,25 @@ class Repair:
         """Put table, rules and sets right. Elements that are lost are owed from then on."""
         generation = self._sets.generation()
         self._since_s = self._since_s or time.monotonic()
-        broken = self.heard.structure or bool(self.heard.lost)
+        broken = self._ledger.policy.mode == "table" and (self.heard.structure or bool(self.heard.lost))
         self.heard.structure = True  # until it is done
         try:
-            self._mend()
+            broken |= bool(self._mend())
         except KernelError as error:
             self._again_s = time.monotonic()
             if self._sets.generation() == generation:  # else somebody else was at it, and may have been the reason
-                self._again_s += _AGAIN_S
-                self._refused(error)
+                self._refused(f"cannot be put right, so that what it protects may be open: {error}")
         else:
-            if self._told:
-                self._told = ""
-                self._warn(f"table {self._table} is as it should be again")
+            self._again_s = 0.0
             if not self._owed:
                 self._done(told=broken)
 
     def slice(self) -> None:
         """Some 5 ms of what waits."""
+        if time.monotonic() < self._again_s:
+            return
         if self._wrong():
-            if time.monotonic() >= self._again_s:
-                self.mend()
+            self.mend()
         elif self._owed:
             self._restore()
 
@@ -117,21 +139,20 @@ class Repair:
 
     def next_s(self) -> float | None:
         """Seconds until `slice` has something to do; None: not before more is heard."""
-        if self._wrong():
-            return max(0.0, self._again_s - time.monotonic())
-        return 0.0 if self._owed else None
+        return max(0.0, self._again_s - time.monotonic()) if self.waits() else None
 
     def _wrong(self) -> bool:
         return self.heard.structure or self.heard.overflow or bool(self.heard.lost)
 
-    def _mend(self) -> None:
+    def _mend(self) -> set[str]:
+        """Gives back the sets that were lost."""
         heard, standing = self.heard, self._sets.handles()
         lost = {name for name in self.names if name in heard.lost or standing.get(name) != self._known.get(name)}
         if lost or self._ledger.policy.mode == "table":
             if self.load(lambda present: self._rules.load(self._ledger.policy, present)):
                 lost = set(self.names)
             self._sets.commit([Flush(name) for name in sorted(lost - self._rules.unfit)])
-        self.learn(self.names)
+        self.learn(lost)
         for name in lost:
             heard.lose(name)
         for place in heard.taken:
@@ -143,46 +164,42 @@ class Repair:
         heard.taken.clear()
         heard.lost.clear()
         heard.structure = heard.overflow = False
+        return lost
 
     def _restore(self) -> None:
         name, owed = next(iter(self._owed.items()))
         now, book = now_ms(), self._ledger.book
         entries = [entry for old in owed[-_SLICE:] if (entry := book.get(name, old.key)) is not None]
         try:
-            self._put_back([Add(element(entry, now)) for entry in entries])
-        except KernelError:
-            self.mend()  # flushed once more in the middle of it
+            fit = self.put_back([Add(element(entry, now)) for entry in entries])
+        except KernelError as error:
+            if error.errno == errno.ENOENT or self.moved():
+                self.mend()  # flushed once more in the middle of it
+            else:
+                self._refused(f"does not get its grants back yet: {error}")
             return
+        for entry in entries[fit:]:
+            self._ledger.take(name, entry.key, "foreign-revoke")
         del owed[-_SLICE:]
         if not owed:
             del self._owed[name]
         if not self._owed:
             self._done()
 
-    def _put_back(self, changes: list[Add]) -> None:
-        """What the kernel takes of it; the rest is no longer open (a set of the admin's that holds too few)."""
-        try:
-            self._sets.commit(changes)
-        except KernelError as error:
-            if error.errno == errno.ENOENT or self.moved():
-                raise
-            if len(changes) == 1:
-                put = changes[0].element
-                self._ledger.take(put.set, put.key, "foreign-revoke")
-                return
-            half = len(changes) // 2
-            self._put_back(changes[:half])
-            self._put_back(changes[half:])
-
     def _done(self, *, told: bool = True) -> None:
         """All is back. What was only looked after, because it could not be heard, is not told."""
         took_ms = round((time.monotonic() - self._since_s) * 1000, 1)
         self._since_s = 0.0
+        if self._told:
+            self._told = ""
+            self._warn(f"table {self._table} is as it should be again")
         if told:
             self.repairs += 1
             self._ledger.tell({"event": "repaired", "grants": self._ledger.book.grants(), "ms": took_ms})
 
-    def _refused(self, error: KernelError) -> None:
-        if self._told != str(error):
-            self._told = str(error)
-            self._warn(f"table {self._table} cannot be put right, so that what it protects may be open: {error}")
+    def _refused(self, what: str) -> None:
+        """Later, then; and said once."""
+        self._again_s = time.monotonic() + _AGAIN_S
+        if self._told != what:
+            self._told = what
+            self._warn(f"table {self._table} {what}")

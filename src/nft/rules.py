@@ -33,7 +33,7 @@ class Rules:
 
     def problems(self, policy: Policy) -> list[str]:
         """What keeps the admin's own sets from holding grants, a sentence each; in mode "table" nothing does."""
-        return list(self._unfit(policy).values())
+        return list(_unfit(self._sets, policy).values())
 
     def load(self, policy: Policy, present: render.Present) -> bool:
         """Make the rules what `policy` says, and leave every element of a set that stays where it is.
@@ -59,10 +59,13 @@ class Rules:
             return self._load_less(policy, custom, error)
         return False
 
-    def prepare(self, policy: Policy, present: render.Present) -> bool:
-        """The step before `replace`, after which no packet passes between the two. Raises KernelError where nft refuses either."""
+    def prepare(self, policy: Policy, present: render.Present, *, tried: bool = False) -> bool:
+        """The step before `replace`, after which no packet passes between the two. Raises KernelError where nft refuses either.
+
+        `tried`: `check` has just found nothing against `replace`.
+        """
         if policy.mode == "table":
-            if problem := self._bindings.check(render.script(policy, present, _existing(self._custom))):
+            if not tried and (problem := self._bindings.check(render.script(policy, present, _existing(self._custom)))):
                 raise KernelError(errno.EINVAL, problem)
             self._bindings.load(render.ahead(policy, present))
         return False
@@ -91,11 +94,8 @@ class Rules:
         self._bindings.load(render.teardown(policy) + render.script(policy, render.Present()))
         return True
 
-    def _unfit(self, policy: Policy) -> dict[str, str]:
-        return self._sets.unfit(render.service_sets(policy)) if isinstance(self._sets, AdminSets) else {}
-
     def _tell_unfit(self, policy: Policy) -> None:
-        found = self._unfit(policy)
+        found = _unfit(self._sets, policy)
         for name in found.keys() - self.unfit:
             self._warn(f"{found[name]}; until then nobody is let in through it")
         for name in sorted(self.unfit - found.keys()):
@@ -108,12 +108,14 @@ def sets_of(policy: Policy) -> NetlinkSets:
     return (AdminSets if policy.mode == "sets" else NetlinkSets)(policy.family, policy.table)
 
 
-def check(policy: Policy, custom: str | None = None) -> list[str]:
-    """Try the ruleset in the kernel without changing it: a sentence for each thing that is against it."""
+def check(policy: Policy, custom: str | None = None, bindings: Bindings | None = None) -> list[str]:
+    """Try the ruleset in the kernel without changing it: a sentence for each thing that is against it.
+
+    `bindings`: those of whoever does it again and again. Raises KernelError, PermissionError.
+    """
     with contextlib.closing(sets_of(policy)) as sets:
-        rules = Rules(sets, custom, print)
-        problem = Bindings().check(render.script(policy, rules.present(), _existing(custom)))
-        return rules.problems(policy) + ([] if problem is None else [problem])
+        problem = (bindings or Bindings()).check(render.script(policy, _present(sets), _existing(custom)))
+        return [*_unfit(sets, policy).values(), *([] if problem is None else [problem])]
 
 
 def know_connections(policy: Policy) -> None:
@@ -145,6 +147,10 @@ def down(policy: Policy) -> None:
 
 def _present(sets: NetlinkSets) -> render.Present:
     return render.Present(*(sets.names(kind) for kind in (Message.GETSET, Message.GETCHAIN, Message.GETOBJ)))
+
+
+def _unfit(sets: NetlinkSets, policy: Policy) -> dict[str, str]:
+    return sets.unfit(render.service_sets(policy)) if isinstance(sets, AdminSets) else {}
 
 
 def _existing(path: str | None) -> str | None:

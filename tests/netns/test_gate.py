@@ -65,6 +65,20 @@ def names(gate: Gate) -> list[str]:
     return [event["event"] for event in gate.events()]
 
 
+def loaded_at_the_same_instant(gate: Gate, monkeypatch, nft, script: str) -> list[str]:
+    """Somebody's script is loaded once, right after the gate has looked at what the table holds; empty when that was so."""
+    present, waits = gate._rules.present, [script]
+
+    def raced():
+        found = present()
+        if waits:
+            nft(waits.pop())
+        return found
+
+    monkeypatch.setattr(gate._rules, "present", raced)
+    return waits
+
+
 def test_a_grant_is_an_element_with_its_end_and_its_holder(gate):
     answer = one(gate, grant())
     [shown] = answer["ok"]["grants"]

@@ -1,6 +1,7 @@
 """What others do to the gate's table, by hand or by program: noticed, and put right, or believed."""
 
 import contextlib
+import errno
 import socket
 import struct
 import subprocess
@@ -8,14 +9,27 @@ import threading
 import time
 
 import pytest
-from test_gate import CLOUD, GAME, HOUR, grant, kernel, listed, names, one, opened, revoke, settle
+from test_gate import (
+    CLOUD,
+    GAME,
+    HOUR,
+    grant,
+    kernel,
+    listed,
+    loaded_at_the_same_instant,
+    names,
+    one,
+    opened,
+    revoke,
+    settle,
+)
 
 from lab.process import PATIENCE
 from nft import netlink
 from nft.netlink import Message
 from nft.netlink_sets import NetlinkSocket
 from nft.policy import Policy
-from nft.sets import KernelError
+from nft.sets import Add, KernelError
 from nft.wire import Ban
 
 _SO_RCVBUFFORCE = 33
@@ -159,6 +173,32 @@ def test_deleted_by_hand_while_grants_are_put_back_stays_deleted(gate, nft):
     settle(gate)
     assert len(kernel()) == len(listed(gate)) == 3999
     assert gone not in kernel()
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EBUSY], ids=["no memory", "busy"])
+def test_a_kernel_that_cannot_at_this_moment_ends_no_grant_that_is_put_back(gate, nft, warnings, monkeypatch, number):
+    many(gate, 3)
+    transact, tries = gate._sets._transact, []
+
+    def short(changes, generation=0):
+        if any(type(change) is Add for change in changes):
+            tries.append(changes)
+            return number
+        return transact(changes, generation)
+
+    monkeypatch.setattr(gate._sets, "_transact", short)
+    nft("flush ruleset")
+    settle(gate)
+    assert 0 < gate.next_s() <= 1
+    assert len(tries) == (100 if number == errno.EBUSY else 1), "as one transaction, and then nobody is held up for a second"
+    assert gate.grants == 3
+    assert "ok" in one(gate, grant("198.51.100.1"))
+    assert len(warnings) == 1
+    assert "does not get its grants back yet" in warnings[0]
+    monkeypatch.undo()
+    until(gate, lambda: len(kernel()) == 4)
+    assert "as it should be" in warnings[1]
+    assert names(gate) == ["repaired"]
 
 
 def test_a_set_that_somebody_emptied_stays_empty(gate, nft):
@@ -312,6 +352,22 @@ def test_own_loads_are_known_by_their_port_while_others_change_rulesets_without_
         churning.join()
 
 
+@pytest.mark.parametrize(
+    "hand", ["flush ruleset", "flush chain inet safeip gate", "flush chain inet safeip service-cloud\ndelete set inet safeip cloud4"]
+)
+def test_what_others_do_in_the_instant_of_a_load_is_heard(gate, nft, monkeypatch, hand):
+    one(gate, grant())
+    settle(gate)
+    whole = shape(nft)
+    waits = loaded_at_the_same_instant(gate, monkeypatch, nft, hand)
+    with contextlib.suppress(KernelError):  # what it would have changed went an instant ago
+        gate.reload(gate._ledger.policy)
+    assert not waits
+    settle(gate)
+    assert shape(nft) == whole
+    assert list(kernel()) == ["203.0.113.7"]
+
+
 SETS = Policy({"cloud": CLOUD, "game": GAME}, (), mode="sets", table="mine")
 MINE = """
 table inet mine {
@@ -348,5 +404,21 @@ def test_a_set_of_the_admins_that_is_too_small_keeps_what_fits(network, nft):
         nft("flush ruleset\n" + MINE.replace("set game4 { type ipv4_addr; flags timeout;", "set game4 { type ipv4_addr; flags timeout; size 3;"))
         settle(gate)
         assert len(kernel("game4", SETS)) == len(listed(gate)) == 3
+        assert names(gate).count("foreign-revoke") == 5
+        assert "kernel" in one(gate, grant("203.0.113.99", services={"game": HOUR}))["error"]["code"]
+
+
+def test_of_a_thousand_those_fit_that_fit(network, nft, monkeypatch):
+    """And nobody waits until each of them has been tried."""
+    small = MINE.replace("set game4 { type ipv4_addr; flags timeout;", "set game4 { type ipv4_addr; flags timeout; size 333;")
+    nft(MINE)
+    with opened(SETS) as gate:
+        many(gate, 1000, services={"game": HOUR})
+        nft("flush ruleset\n" + small)
+        commits, commit = [], gate._sets.commit
+        monkeypatch.setattr(gate._sets, "commit", lambda changes: (commits.append(changes), commit(changes)))
+        settle(gate)
+        assert len(kernel("game4", SETS)) == gate.grants == 333
+        assert len(commits) < 30
 
 

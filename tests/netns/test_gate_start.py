@@ -1,7 +1,10 @@
 """The gate's start and reload: what the kernel kept, what it forgot, and what the record brings back."""
 
 import contextlib
+import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -10,7 +13,8 @@ from test_gate import CLOUD, GAME, HOUR, POLICY, grant, kernel, listed, names, o
 from test_packets import field, unharmed_flow  # noqa: F401 (a fixture)
 
 from lab.process import PATIENCE
-from nft import render
+from nft import render, stamps
+from nft.bindings import Bindings
 from nft.gate import Gate
 from nft.policy import PortRange, ServiceRule
 from nft.recall import RecordError
@@ -88,6 +92,20 @@ def test_a_start_that_ended_before_all_was_back_is_done_again(network, nft, reco
     nft("flush ruleset\n" + render.closed(POLICY) + "add element inet safeip game4 { 203.0.113.7 timeout 1h }\n")
     with opened(record):
         assert held() == ALL
+
+
+def test_a_start_that_ends_before_the_daemon_runs_counts_the_time_that_it_gave(network, nft, record):
+    """Else a second boot, with a clock in 1970, would give the same time again."""
+    filled(record)
+    stamp, _, rest = record.read_bytes().partition(b"\n")
+    at = stamps.parse(stamp)
+    record.write_bytes(replace(at, at=replace(at.at, boot="another")).line() + rest)
+    nft("flush ruleset")
+    with opened(record):
+        pass
+    now, again = stamps.Clock.now(), stamps.parse(record.read_bytes().partition(b"\n")[0]).at
+    assert again.boot == now.boot
+    assert at.at.monotonic_ms < again.monotonic_ms <= now.monotonic_ms
 
 
 def test_with_a_record_that_cannot_be_read_the_table_is_closed_and_nothing_starts(network, nft, record):
@@ -195,6 +213,37 @@ def test_a_reload_that_the_kernel_refuses_changes_nothing(network, nft, tmp_path
         assert len(listed(gate)) == 1
         assert warnings == []
         assert "ok" in one(gate, grant("203.0.113.9", services={"game": HOUR}))
+
+
+def test_rules_are_tried_beside_the_gates_own_thread(network, nft, tmp_path, monkeypatch):
+    custom = tmp_path / "custom.nft"
+    tried_in: list[int] = []
+    check = Bindings.check
+
+    def seen(self: Bindings, script: str) -> str | None:
+        tried_in.append(threading.get_ident())
+        return check(self, script)
+
+    monkeypatch.setattr(Bindings, "check", seen)
+    other = replace(POLICY, services={"cloud": CLOUD})
+    with opened(custom=str(custom)) as gate, ThreadPoolExecutor(1) as beside:
+        one(gate, grant(services={"game": HOUR}))
+        before = nft("list chains") + nft("list maps")
+        custom.write_text("ip saddr 192.0.2.0/24 akzept\n")
+        trial = beside.submit(gate.try_rules, other)
+        while trial.running() or not kernel("cloud4"):
+            assert "ok" in one(gate, grant("203.0.113.9"))
+        assert re.search("akzept|syntax", str(trial.exception()))
+        assert isinstance(trial.exception(), KernelError)
+        custom.write_text("ip saddr 192.0.2.0/24 accept\n")
+        beside.submit(gate.try_rules, other).result()
+        assert nft("list chains") + nft("list maps") == before
+        gate.reload(other, tried=True)
+        assert threading.get_ident() not in tried_in
+        assert len(tried_in) == 2
+        settle(gate)
+        assert names(gate)[-1] == "revoked"
+        assert list(kernel()) == ["203.0.113.9"]
 
 
 def test_a_reload_in_the_middle_of_a_repair_loses_nothing_that_stays(network, nft):

@@ -3,11 +3,14 @@
 import contextlib
 import errno
 import threading
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from nft.bindings import BindingsSets
+from nft.elements import element
+from nft.netlink import Message
 from nft.netlink_sets import NetlinkSets
 from nft.sets import Add, Element, Flush, KernelError, New, Remove, Replace, whole
 
@@ -233,3 +236,48 @@ def test_a_set_that_goes_while_it_is_read_is_told(network, nft):
         nft(TABLE)
         sets.commit([Add(given())])  # and nothing of it is left over for the next reader
         assert list(held(sets)) == [key("203.0.113.7")]
+
+
+def test_what_a_read_that_failed_left_unread_is_nobody_elses_answer(network, nft):
+    """The answers for the absent elements come after the one that says that a key is of the wrong length."""
+    nft(TABLE)
+    wanted = [("a4", key("2001:db8:1::")), *(("a4", key(f"203.0.113.{number}")) for number in range(1, 9))]
+    with contextlib.closing(NetlinkSets("inet", "t")) as sets:
+        generation = sets.generation()
+        with pytest.raises(KernelError) as refused:
+            sets.read(wanted)
+        assert refused.value.errno == errno.EINVAL
+        sets.commit([Add(given())])
+        assert sets.generation() == generation + 1
+        assert list(held(sets)) == [key("203.0.113.7")]
+
+
+def test_answers_to_an_earlier_request_are_nobody_elses(network, nft):
+    nft(TABLE)
+    with contextlib.closing(NetlinkSets("inet", "t")) as sets:
+
+        def leave_unread() -> None:
+            for name in ("a4", "none"):
+                requests = [sets._element_message(Message.GETSETELEM, 0, name, [element(key("203.0.113.8"))]) for _ in range(3)]
+                sets._socket.socket.send(b"".join(requests))
+
+        sets.commit([Add(given("203.0.113.8"))])
+        generation = sets.generation()
+        leave_unread()
+        sets.commit([Add(given())])
+        leave_unread()
+        assert sets.generation() == generation + 1
+        leave_unread()
+        assert sets.read([("a4", key("203.0.113.7")), ("a4", key("203.0.113.9"))])[0] is not None
+        leave_unread()
+        assert sets.counters(["c"]) == {}
+        leave_unread()
+        assert set(sets.handles()) == {"a4", "a6"}
+        leave_unread()
+        with pytest.raises(KernelError) as refused:
+            sets._sequence = 0xFFFF_FFFE  # as after many changes
+            sets.commit([Add(given("203.0.113.9")), Add(replace(given(), set="none"))])
+        assert refused.value.errno == errno.ENOENT
+        sets.commit([Add(given("203.0.113.10"))])
+        assert len(held(sets)) == 3
+        assert sets._transact([Add(given("203.0.113.11"))], generation) == errno.ERESTART

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from test_gate import loaded_at_the_same_instant, settle
 
 from lab.gateway import Gateway
 from lab.net import Namespace, veth
@@ -48,13 +49,11 @@ def test_after_a_boot_grants_come_back_into_the_admins_sets(network, nft, tmp_pa
     nft(admins)
     with contextlib.closing(Gate(ONE, record=record)) as gate:
         gate.start()
-        gate.work()  # from here on there is a record
         gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, PREFIX, "203.0.113.9")])
         gate.decide([Revoke(2, None, "203.0.113.9", None, everything=False)])
     nft(admins)  # the same boot: whoever emptied the sets wanted that
     with contextlib.closing(Gate(ONE, record=record)) as gate:
         assert gate.start() == 0
-        gate.work()
         gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, PREFIX)])
     nft(admins)
     reboot(record)
@@ -64,6 +63,39 @@ def test_after_a_boot_grants_come_back_into_the_admins_sets(network, nft, tmp_pa
         assert set(found) == {VISITOR4, "198.51.100.7"}
         assert 0 < found[VISITOR4] <= HOUR * 1000
         assert list(kernel("cloud6", ONE)) == ["2001:db8:1::"]
+
+
+def test_a_start_that_ends_before_the_daemon_runs_brings_nothing_back_a_second_time(network, nft, tmp_path):
+    """The portal's port is taken, say, and it is tried again and again."""
+    record = tmp_path / "grants.jsonl"
+    admins = filter_with("set cloud4 { type ipv4_addr; flags timeout; }\nset cloud6 { type ipv6_addr; flags timeout; }")
+    nft(admins)
+    with contextlib.closing(Gate(ONE, record=record)) as gate:
+        gate.start()
+        gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, "203.0.113.9")])
+    nft(admins)
+    reboot(record)
+    with contextlib.closing(Gate(ONE, record=record)) as gate:
+        assert gate.start() == 2
+    nft("delete element inet filter cloud4 { 203.0.113.9 }")
+    with contextlib.closing(Gate(ONE, record=record)) as gate:
+        assert gate.start() == 1
+    assert list(kernel(policy=ONE)) == [VISITOR4]
+
+
+def test_after_a_boot_what_no_longer_fits_into_an_admins_set_is_told_and_the_rest_comes_back(network, nft, tmp_path):
+    record = tmp_path / "grants.jsonl"
+    admins = filter_with("set cloud4 { type ipv4_addr; flags timeout; }\nset cloud6 { type ipv6_addr; flags timeout; }")
+    nft(admins)
+    with contextlib.closing(Gate(ONE, record=record)) as gate:
+        gate.start()
+        gate.decide([Grant(1, {"cloud": HOUR}, f"203.0.113.{n}", "cli", "", None) for n in range(1, 9)])
+    nft(admins.replace("flags timeout;", "flags timeout; size 3;"))
+    reboot(record)
+    with contextlib.closing(Gate(ONE, record=record)) as gate:
+        assert gate.start() == 3
+        assert len(kernel(policy=ONE)) == 3
+        assert [event["event"] for event in gate.events()] == ["foreign-revoke"] * 5
 
 
 class Served:
@@ -284,8 +316,55 @@ def test_it_goes_on_by_itself_when_a_ruleset_that_was_wrong_is_right_again(netwo
         wait_for("the grant", lambda: list(kernel()) == ["203.0.113.7"])
         wait_for("good news", lambda: len(gate.warnings) == 2)
         assert "holds grants again" in gate.warnings[1]
-        assert set(kernel("game4")) == {"203.0.113.8", "203.0.113.9"}
+        wait_for("the other service's", lambda: set(kernel("game4")) == {"203.0.113.8", "203.0.113.9"})
         assert gate.grant("203.0.113.9")["ok"]
+
+
+MORE = replace(ONE, services={**ONE.services, "more": replace(CLOUD, name="more")})
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["nothing to make", "sets to make"])
+def test_the_admins_reload_in_the_instant_of_ours_takes_no_grant_away(network, nft, monkeypatch, made):
+    nft(EXAMPLE.read_text())
+    with contextlib.closing(Gate(ONE)) as gate:
+        gate.start()
+        settle(gate)
+        gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, PREFIX)])
+        waits = loaded_at_the_same_instant(gate, monkeypatch, nft, EXAMPLE.read_text())
+        gate.reload(ONE if made else MORE)
+        assert not waits
+        settle(gate)
+        assert list(kernel()) == [VISITOR4]
+        assert list(kernel("cloud6")) == ["2001:db8:1::"]
+        gate.events()
+        nft(EXAMPLE.read_text())
+        settle(gate)
+        assert list(kernel()) == [VISITOR4], "and what is heard later is heard"
+        assert [event["event"] for event in gate.events()] == ["repaired"]
+
+
+@pytest.mark.parametrize("again", [EXAMPLE.read_text(), named("type ipv4_addr; flags timeout;"), "flush ruleset"])
+def test_the_admins_reload_in_the_middle_of_a_repair_is_not_taken_for_what_was_repaired(network, nft, monkeypatch, again):
+    with contextlib.closing(Gate(POLICY)) as gate:
+        gate.start()
+        settle(gate)
+        gate.decide([Grant(1, {"cloud": HOUR, "game": HOUR}, VISITOR4, "cli", "", None)])
+        nft("delete set inet filter game4")
+        waits = loaded_at_the_same_instant(gate, monkeypatch, nft, again)
+        settle(gate)
+        assert not waits
+        assert list(kernel()) == list(kernel("game4")) == [VISITOR4]
+        assert not gate._repair.moved()
+
+
+def test_an_admins_rules_that_leave_the_sets_alone_are_no_repair(network, nft):
+    nft(EXAMPLE.read_text())
+    with contextlib.closing(Gate(POLICY)) as gate:
+        gate.start()
+        settle(gate)
+        nft("add chain inet filter more\nadd rule inet filter more accept")
+        settle(gate)
+        assert gate.events() == []
 
 
 def test_no_address_gets_into_an_interval_set_where_it_would_open_all_that_follows(network, nft):

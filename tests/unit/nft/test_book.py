@@ -1,6 +1,9 @@
 """The book knows what is open: by key, by holder and by end."""
 
 import random
+from collections import Counter
+
+import pytest
 
 from nft.book import Book, Entry
 
@@ -61,7 +64,47 @@ def test_a_thousand_renewals_keep_the_book_small():
     for number in range(10_000):
         book.put(entry(number % 10, end_ms=number))
     assert len(book) == 10
-    assert len(book._ends) < 200
+    assert len(book._ends) + len(book._sifted) < 200
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often two ends were compared."""
+    counts: Counter[str] = Counter()
+
+    def earlier(self: Entry, other: Entry) -> bool:
+        counts["ends"] += 1
+        return self.end_ms < other.end_ms
+
+    monkeypatch.setattr(Entry, "__lt__", earlier)
+    return counts
+
+
+def test_no_single_renewal_among_many_pays_for_all(compared: Counter[str]):
+    """All are renewed again and again; ends that were replaced go a few at a time."""
+    book, chance, worst = Book(), random.Random(7), 0
+    for number in range(40_000):
+        before = compared["ends"]
+        book.put(entry(number % 5000, end_ms=10_000 + number + chance.randrange(1000)))
+        worst = max(worst, compared["ends"] - before)
+    assert worst < 200
+    assert len(book._ends) + len(book._sifted) < 3 * 5000
+    in_order = sorted(held.end_ms for held in book)
+    assert [ended.end_ms for ended in book.expire(60_000, most=50_000)] == in_order
+
+
+def test_ends_that_were_replaced_come_up_in_parts_too(compared: Counter[str]):
+    book = Book()
+    for end_ms in (1000, 90_000):
+        for number in range(10_000):
+            book.put(entry(number, end_ms))
+    looks, most = 0, 0
+    while book.next_end_ms() != 90_000:
+        before = compared["ends"]
+        assert book.expire(2000) == []
+        looks, most = looks + 1, max(most, compared["ends"] - before)
+    assert looks >= 10
+    assert most < 50_000
 
 
 def test_agrees_with_a_plain_dictionary():

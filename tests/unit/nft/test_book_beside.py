@@ -1,5 +1,9 @@
 """Who is let in at an address beside the one holder that the book names there."""
 
+import sys
+from collections import Counter
+from socket import inet_aton
+
 import pytest
 
 from nft import listing
@@ -160,3 +164,24 @@ def test_a_crowd_takes_no_memory(book: Book, now: list[int]) -> None:
         grant(book, now, "link:a", 7200, address=address)
         grant(book, now, "link:b", 60, address=address)
     assert len(book.places_beside("link:b")) == 10_000
+
+
+def test_closing_one_address_after_another_does_not_look_at_all_that_are_shared(book: Book, now: list[int]) -> None:
+    addresses = [f"198.18.{number >> 8}.{number & 255}" for number in range(4000)]
+    for address in addresses:
+        grant(book, now, "link:a", 7200, address=address)
+        grant(book, now, "link:b", 60, address=address)
+    steps = Counter[str]()
+
+    def step(_frame: object, event: str, _what: object) -> None:
+        steps[event] += 1
+
+    for address in addresses[:500]:
+        sys.setprofile(step)
+        revoke(book, now, holder="link:b", address=address)
+        sys.setprofile(None)
+    assert steps["call"] < 100 * 500
+    assert book.places_beside("link:b") == [("cloud4", inet_aton(address)) for address in addresses[500:]]
+    revoke(book, now, holder="link:b")
+    assert book.places_beside("link:b") == []
+    assert set(shared(book, now).values()) == {False}

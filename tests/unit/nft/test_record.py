@@ -128,9 +128,18 @@ def test_one_that_never_began_leaves_the_file_as_it_is(gate: Gate):
     """A start that failed half way knows less than the file."""
     gate.path.write_text("of the boot before")
     gate.put(entry(1))
-    gate.record.rewrite()
     gate.record.close()
     assert gate.path.read_text() == "of the boot before"
+
+
+def test_one_that_was_asked_and_ends_before_its_first_slice_writes_all_the_same(gate: Gate):
+    """A start that failed after all was put back: what the next one reads is of this boot, and as old as it is."""
+    gate.path.write_text("of the boot before")
+    gate.put(entry(1))
+    gate.record.rewrite()
+    gate.record.close()
+    assert gate.on_disk() == list(gate.book)
+    assert f'"boot": "{Clock.now().boot}"' in gate.path.read_text()
 
 
 def test_a_rewriting_that_waits_is_done_at_the_end(gate: Gate):
