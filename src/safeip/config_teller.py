@@ -26,6 +26,7 @@ def read_teller(root: Section) -> TellerSettings:
         AbuseIpdb(
             key_file=abuseipdb.get("key_file", secret_file, reported.key_file),
             url=abuseipdb.get("url", report_url, REPORT_URL),
+            scans=abuseipdb.get("scans", values.true_or_false, reported.scans),
             ports=abuseipdb.get("ports", values.whole_number(2, 1000), reported.ports),
             quiet_s=abuseipdb.get("quiet", values.duration_between("15m", "30d"), reported.quiet_s),
             daily=abuseipdb.get("daily", values.whole_number(1, 100_000), reported.daily),

@@ -59,8 +59,9 @@ def _reports(settings: TellerSettings, house: House, source: Source, entries: li
     book = deepcopy(state.load(f"{house.directory}/{state.FILE}").book)
     reports = Reports(settings.abuseipdb, house.trusted, known, book)
     for entry in entries:
-        reports.banned(entry)
-    knocks = source.blocked()
+        if moment(entry) > book.reported.get(str(entry.get("address")), 0):
+            reports.banned(entry)
+    knocks = source.blocked() if settings.abuseipdb.scans else []
     for address in reports.candidates(knocks, now):
         if why := reports.why_not(address, now):
             yield f"no report: {address} {_WHY_NOT[why]}"

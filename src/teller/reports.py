@@ -54,8 +54,10 @@ class Book:
 class Reports:
     """Decides.
 
-    Knows IPv4 alone: of IPv6 SafeIP knows a prefix, and the service takes hosts. Counts TCP alone, since anybody forges the
-    sender of UDP, and SafeIP's own bans alone: one that a hand made says nothing about what was done.
+    Knows IPv4 alone: of IPv6 SafeIP knows a prefix, and the service takes hosts. Of bans SafeIP's own alone: one that a hand
+    made says nothing about what was done. Who is banned had completed a TCP handshake, as the service's policy demands.
+    Who is blocked had not: the first packet was dropped, and anybody forges its sender. So scans count only where the owner
+    wants them, and of them TCP alone, since the policy takes no UDP at all.
     """
 
     def __init__(self, settings: AbuseIpdb, trusted: Iterable[IPv4Network | IPv6Network], granted: Granted, book: Book) -> None:
@@ -104,14 +106,14 @@ class Reports:
         """The addresses that did enough for a report, whether or not something keeps them from it."""
         return sorted({*self._hits(knocks, now), *self.book.bans})
 
-    def _hits(self, knocks: Iterable[Json], now: int) -> dict[str, dict[int, tuple[int, int]]]:
-        """Of each address that knocked at enough ports since its last report: by port, when last and how many packets."""
+    def _hits(self, knocks: Iterable[Json], now: int) -> dict[str, dict[int, int]]:
+        """Of each address that knocked at enough ports since its last report: by port, when last."""
         self._tidy(now)
-        hits: dict[str, dict[int, tuple[int, int]]] = {}
-        for knock in knocks:
+        hits: dict[str, dict[int, int]] = {}
+        for knock in knocks if self._settings.scans else ():
             address, at = str(knock.get("address")), _last(knock)
             if knock.get("protocol") == "tcp" and at > self.book.reported.get(address, 0):
-                hits.setdefault(address, {})[int(knock["port"])] = (at, int(knock["packets"]))
+                hits.setdefault(address, {})[int(knock["port"])] = at
         return {address: ports for address, ports in hits.items() if len(ports) >= self._settings.ports}
 
     def sending(self, reports: Iterable[Report], now: int) -> None:
@@ -134,13 +136,12 @@ class Reports:
         if ban is not None:
             self.book.bans.setdefault(report.ip, ban)
 
-    def _report(self, address: str, hits: dict[int, tuple[int, int]], ban: tuple[int, str] | None) -> Report:
+    def _report(self, address: str, hits: dict[int, int], ban: tuple[int, str] | None) -> Report:
         """The comment says nothing of this house: not which ports, nor what was guessed."""
-        categories, said, moments = [], [], [at for at, _ in hits.values()]
+        categories, said, moments = [], [], [*hits.values()]
         if hits:
-            packets = sum(count for _, count in hits.values())
             categories.append(PORT_SCAN)
-            said.append(f"{packets} TCP packets blocked at {len(hits)} ports that are closed to strangers")
+            said.append(f"blocked at {len(hits)} TCP ports that are closed to strangers")
         if ban is not None:
             moments.append(ban[0])
             categories.append(ban[1])

@@ -25,12 +25,13 @@ class Notifications:
 class AbuseIpdb:
     """`key_file` names the file of the API's key; None: nobody is reported.
 
-    An address that was blocked at `ports` TCP ports is reported; again after `quiet_s` at the earliest; `daily` reports
+    Bans are reported. With `scans` an address that was blocked at `ports` TCP ports is, too; again after `quiet_s` at the earliest; `daily` reports
     in a day of UTC; those in `allow` never. With `dry_run` the log tells what would be sent.
     """
 
     key_file: str | None = None
     url: str = REPORT_URL
+    scans: bool = False
     ports: int = 5
     quiet_s: int = 900
     daily: int = 1000

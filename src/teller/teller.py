@@ -183,7 +183,8 @@ class Teller:
 
     def _report(self, now: int) -> None:
         self._granted.held_now((grant["address"] for grant in self._source.grants()), now)
-        reports = self._reporter.reports.due(self._source.blocked(), now)
+        knocks = self._source.blocked() if self._settings.abuseipdb.scans else []
+        reports = self._reporter.reports.due(knocks, now)
         if not reports:
             return
         self._reporter.reports.sending(reports, now)

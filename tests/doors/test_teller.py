@@ -36,8 +36,8 @@ class Home:
         self.reports = self.serve("lab.abuseipdb", "9902", KEY)
         gateway.start(60)
 
-    def configure(self, **more: object) -> None:
-        abuseipdb = {"key_file": self.key, "url": "http://127.0.0.1:9902/api/v2/report", "ports": 4}
+    def configure(self, *, scans: bool = True, **more: object) -> None:
+        abuseipdb = {"key_file": self.key, "url": "http://127.0.0.1:9902/api/v2/report", "scans": scans, "ports": 4}
         self.gateway.configure(top={"notifications": {"urls_file": str(self.urls), **more}, "abuseipdb": abuseipdb})
 
     def serve(self, module: str, *arguments: str) -> Path:

@@ -36,7 +36,8 @@ class Teller:
         granted.begin(0)
         self.log: list[str] = []
         self.book = Book()
-        self.reporter = Reporter(Settings(key_file=str(key_file), url=url, **more), (ip_network("10.0.0.0/8"),), granted, self.book, self.log.append)  # type: ignore[arg-type]
+        settings = Settings(key_file=str(key_file), url=url, scans=True, **more)  # type: ignore[arg-type]
+        self.reporter = Reporter(settings, (ip_network("10.0.0.0/8"),), granted, self.book, self.log.append)
 
     def scans(self, *addresses: str, now: int) -> list[Report]:
         """Decide and send, as the teller does."""
@@ -62,7 +63,7 @@ def test_a_report_arrives_as_documented(tmp_path: Path) -> None:
         it.scans("203.0.113.66", "203.0.113.1", now=at)
         assert [taken["ip"] for taken in server.taken] == ["203.0.113.1", "203.0.113.66"]
         assert server.taken[0] == {
-            "ip": "203.0.113.1", "categories": "14", "comment": "SafeIP: 9 TCP packets blocked at 9 ports that are closed to strangers",
+            "ip": "203.0.113.1", "categories": "14", "comment": "SafeIP: blocked at 9 TCP ports that are closed to strangers",
             "timestamp": moment_text(at).replace("Z", "+00:00"),
         }  # fmt: skip
         assert it.scans("203.0.113.66", now=at + 60) == [], "the quiet time"

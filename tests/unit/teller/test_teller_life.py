@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class Home:
         for file in (self.urls, key):
             file.chmod(0o600)
         self.settings = TellerSettings(
-            Notifications(urls_file=str(self.urls), **more), AbuseIpdb(key_file=str(key), url=self.server.url, ports=3)
+            Notifications(urls_file=str(self.urls), **more), AbuseIpdb(key_file=str(key), url=self.server.url, scans=True, ports=3)
         )
         self.log: list[str] = []
         self.now = time.time()
@@ -319,6 +320,28 @@ def test_a_rehearsal_prints_what_would_be_sent_and_changes_nothing(home: Home) -
     assert [line.split(" (")[0] for line in lines[3:]] == ["report: 203.0.113.66", "report: 203.0.113.7"]
     assert {file.name: file.read_bytes() for file in home.directory.iterdir()} == before
     assert (home.told, home.server.asked) == ([], 0)
+
+
+def test_a_rehearsal_leaves_out_what_was_reported_already(home: Home) -> None:
+    for address in ("203.0.113.7", "203.0.113.8", "203.0.113.9"):
+        home.daemon.happens("banned", at=home.now - 3600, by="safeip", reason="link", address=address)
+    reported = {"203.0.113.7": int(home.now) - 3500, "203.0.113.8": int(home.now) - 7200}
+    state.save(str(home.directory / state.FILE), state.State(book=Book(reported)))
+    lines = list(rehearse(home.settings, House(str(home.directory), ()), home.daemon, WORDS, int(home.now)))
+    assert [line.split(" (")[0] for line in lines if "report" in line] == ["report: 203.0.113.8", "report: 203.0.113.9"]
+
+
+def test_who_knocked_is_not_asked_for_where_scans_are_not_reported(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.settings = replace(home.settings, abuseipdb=replace(home.settings.abuseipdb, scans=False))
+    home.begin()
+    home.daemon.scanned("203.0.113.66")
+    home.daemon.happens("banned", by="safeip", reason="link", address="203.0.113.7")
+    monkeypatch.setattr(home.daemon, "blocked", lambda: pytest.fail("asked"))
+    assert [line.split(" (")[0] for line in list(rehearse(home.settings, House(str(home.directory), ()), home.daemon, WORDS, int(home.now)))[1:]] == [
+        "report: 203.0.113.7"
+    ]
+    home.step(300)
+    assert [taken["ip"] for taken in home.server.taken] == ["203.0.113.7"]
 
 
 # the state file

@@ -31,7 +31,7 @@ def granted(tmp_path: Path, since: int = 0) -> Granted:
 
 
 def reports(tmp_path: Path, book: Book | None = None, **more: object) -> Reports:
-    settings = AbuseIpdb(key_file="/k", ports=3, **more)  # type: ignore[arg-type]
+    settings = AbuseIpdb(**({"key_file": "/k", "scans": True, "ports": 3} | more))  # type: ignore[arg-type]
     return Reports(settings, TRUSTED, granted(tmp_path), book or Book())
 
 
@@ -71,10 +71,10 @@ def test_never_who_holds_a_grant_or_held_one_in_the_last_thirty_days(tmp_path: P
 
 
 def test_never_whoever_may_have_held_one_before_anything_was_known(tmp_path: Path) -> None:
-    it = Reports(AbuseIpdb(key_file="/k", ports=3), TRUSTED, granted(tmp_path, NOW - 29 * DAY), Book())
+    it = Reports(AbuseIpdb(key_file="/k", scans=True, ports=3), TRUSTED, granted(tmp_path, NOW - 29 * DAY), Book())
     assert it.due(scan(), NOW) == []
     assert addresses(it.due(scan(at=NOW + DAY), NOW + DAY)) == [STRANGER]
-    unknown = Reports(AbuseIpdb(key_file="/k", ports=3), TRUSTED, Granted(str(tmp_path / "none.json")), Book())
+    unknown = Reports(AbuseIpdb(key_file="/k", scans=True, ports=3), TRUSTED, Granted(str(tmp_path / "none.json")), Book())
     assert unknown.due(scan(), NOW) == []
 
 
@@ -99,6 +99,16 @@ def test_never_for_udp_whose_sender_anybody_forges(tmp_path: Path) -> None:
     assert reports(tmp_path).due(scan(protocol="udp", ports=40) + scan(ports=2), NOW) == []
 
 
+def test_never_for_what_was_dropped_without_a_handshake_unless_the_owner_wants_it(tmp_path: Path) -> None:
+    assert AbuseIpdb().scans is False
+    it = reports(tmp_path, scans=False)
+    assert it.due(scan(ports=50), NOW) == []
+    assert it.candidates(scan(ports=50), NOW) == []
+    it.banned(ban())
+    (report,) = it.due(scan(ports=50), NOW)
+    assert (report.categories, report.comment) == ("18", "SafeIP: banned after guessing at a sign-in")
+
+
 def test_never_for_a_ban_that_a_hand_made_or_that_came_to_nothing(tmp_path: Path) -> None:
     it = reports(tmp_path)
     for entry in (ban(by="person:yves"), ban(by="cli"), ban(outcome="refused"), ban(reason="because"), ban(event="unbanned")):
@@ -113,7 +123,7 @@ def test_the_threshold_is_the_number_of_ports(tmp_path: Path) -> None:
     it = reports(tmp_path)
     assert it.due(scan(ports=2) * 9, NOW) == []
     (report,) = it.due(scan(ports=3), NOW)
-    assert report == Report(STRANGER, "14", "SafeIP: 6 TCP packets blocked at 3 ports that are closed to strangers", "2027-01-15T08:00:00+00:00")
+    assert report == Report(STRANGER, "14", "SafeIP: blocked at 3 TCP ports that are closed to strangers", "2027-01-15T08:00:00+00:00")
 
 
 @pytest.mark.parametrize(("reason", "category"), [("sign-in", "18"), ("pin", "18"), ("token", "18"), ("link", "21"), ("invitation", "21")])
