@@ -1,15 +1,20 @@
 #!/usr/bin/python3
-"""Python files without comments, docstrings and types that nobody asks for, line by line: `bare.py DIRECTORY`, in place.
+"""What is installed, without what is for readers of the repository: `bare.py DIRECTORY`, in place.
 
-A quarter of the package's bytes is for people who read the repository. What runs, and the lines that an error names, are the same.
+Of Python comments, docstrings, most types and most of the indentation, line by line: what runs and the lines that an error names are the
+same. Of scripts and the style sheet what the portal would leave out when it serves them. Of templates the text of comments.
 """
 
 import ast
 import io
+import re
 import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+
+_REMARK = re.compile(r"/\*.*?\*/", re.DOTALL)
+_NOTE = re.compile(r"\{#.*?#\}", re.DOTALL)
 
 
 def bare(text: str) -> str:
@@ -35,7 +40,45 @@ def bare(text: str) -> str:
             row, end_row = part.lineno - 1, part.end_lineno
             # a body needs a statement
             lines[row:end_row] = [" " * part.col_offset + "..." if len(body) == 1 else "", *[""] * (end_row - row - 1)]
-    return "\n".join(lines)
+    return _shallow("\n".join(lines))
+
+
+def _shallow(text: str) -> str:
+    """One space for each block, none within a statement. Lines that begin inside of a string stay as they are."""
+    depth, begun = 0, False
+    depths: dict[int, int] = {}  # of the lines on which a statement begins
+    strings: list[int] = []
+    within: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        kind, row = tokenize.tok_name[token.type], token.start[0]
+        if kind in {"INDENT", "DEDENT"}:
+            depth += 1 if kind == "INDENT" else -1
+        elif kind == "NEWLINE":
+            begun = False
+        elif not begun and kind not in {"COMMENT", "NL", "ENDMARKER"}:
+            depths[row], begun = depth, True
+        if kind == "FSTRING_START":  # from Python 3.12 on
+            strings.append(row)
+        elif kind in {"STRING", "FSTRING_END"}:
+            first = row if kind == "STRING" else strings.pop()
+            within.update(range(first + 1, token.end[0] + 1))
+    lines = enumerate(text.split("\n"), 1)
+    return "\n".join(line if row in within else " " * depths.get(row, 0) + line.lstrip(" ") for row, line in lines)
+
+
+def _script(text: str) -> str:
+    """As portal/assets.py serves it."""
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
+
+
+def _style(text: str) -> str:
+    return _script(_REMARK.sub("", text))
+
+
+def _template(text: str) -> str:
+    """With as many lines, and what surrounds a comment as it is."""
+    return _NOTE.sub(lambda note: "{#" + "\n" * note[0].count("\n") + "#}", text)
 
 
 def _types(tree: ast.AST, lines: list[str]) -> Iterator[tuple[int, int, int, int]]:
@@ -77,5 +120,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 if __name__ == "__main__":
-    for path in Path(sys.argv[1]).rglob("*.py"):
-        path.write_text(bare(path.read_text("utf-8")), "utf-8")
+    kinds = {".py": bare, ".js": _script, ".css": _style, ".html": _template}
+    for path in Path(sys.argv[1]).rglob("*"):
+        if path.suffix in kinds and path.is_file():
+            path.write_text(kinds[path.suffix](path.read_text("utf-8")), "utf-8")

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import pickle
 import resource
 import socket
 from pathlib import Path
 
+from access import journal
 from portal.serve import serve
 from safeip import cell_portal, privileges
 from safeip.portal_process import CERTIFICATE_GOOD, CERTIFICATE_OLD, READY
@@ -17,6 +19,7 @@ _CONNECTIONS = 4096  # at 39 KiB each
 
 def main(arguments: list[str]) -> int:
     """Run the portal on inherited descriptors: gate, control, settings, signs, the uids of gate and reader, listeners (Settings.listens)."""
+    _log_as_the_gate_does()
     privileges.check_given_up()
     _allow_connections()
     _keep_descriptors()
@@ -47,6 +50,19 @@ def main(arguments: list[str]) -> int:
             tell_certificate=tell_certificate,
         )
     )
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        level = journal.ERROR if record.levelno >= logging.ERROR else journal.WARNING
+        return journal.marked(f"safeip: {super().format(record)}", level)
+
+
+def _log_as_the_gate_does() -> None:
+    """Warnings and errors, of the libraries too."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines())
+    logging.basicConfig(handlers=[handler])
 
 
 def _allow_connections() -> None:

@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 
+from access import journal
 from safeip.arguments import parse
 from safeip.problem import ConfigError
 
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             case "run":
                 code = _run(options.config)
             case "check":
-                code = _check(options.config)
+                code = _check(options.config, reload=options.reload)
             case "down":
                 code = _down(options.config)
             case "backup" | "restore":
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def complain(message: str) -> None:
     """One line to standard error."""
-    print(f"safeip: {message}", file=sys.stderr)
+    journal.say(message)
 
 
 def _setup(options: argparse.Namespace) -> int:
@@ -96,13 +97,18 @@ def _ask(options: argparse.Namespace) -> int:
     return client.do(options)
 
 
-def _check(path: str) -> int:
+def _check(path: str, *, reload: bool) -> int:
     from safeip import double_nat  # noqa: PLC0415 (the same)
     from safeip.check import ending, refusals  # noqa: PLC0415 (the other verbs do without)
     from safeip.config import read_config  # noqa: PLC0415 (the same)
     from safeip.warnings import warnings  # noqa: PLC0415 (the same)
 
     config = read_config(path)
+    if reload:
+        from safeip.started import refused  # noqa: PLC0415 (the same)
+
+        if problems := refused(config):
+            raise ConfigError(problems)
     for warning in [*warnings(config), *double_nat.found(config), *ending(config)]:
         print(f"warning: {warning}")
     found = refusals(config)

@@ -1,12 +1,12 @@
 """The verbs that the running daemon does: each is a request or two, and what an admin wants to read."""
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from access import journal
 from safeip import client_history, client_links, client_people, client_tokens, output
 from safeip.config import read_control_socket
 from safeip.control import Control, ControlError
@@ -24,7 +24,7 @@ def do(options: Options) -> int:
     try:
         act(control, options)
     except ControlError as error:
-        print(f"safeip: {output.clean(error)}", file=sys.stderr)
+        journal.say(output.clean(error))
         return 1
     return 0
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from access import journal
 from safeip import output
 from safeip.control import Control
 
@@ -29,7 +30,7 @@ def _add(control: Control, options: Options) -> None:
     _print_url(link, options)
     if link["wants_pin"]:
         wanting = output.clean(", ".join(link["wants_pin"]))
-        print(f"safeip: warning: at shared addresses this link opens nothing: {wanting} wants a PIN there, see --pin", file=sys.stderr)
+        journal.say(f"warning: at shared addresses this link opens nothing: {wanting} wants a PIN there, see --pin", journal.WARNING)
 
 
 def _pin(given: str | None) -> str | None:

@@ -6,7 +6,7 @@ The daemon and `safeip check` both read through here. Imported by the gate's pro
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Config:
     """What safeip.toml says, checked: the portal's part, the gate's, the teller's and where files are.
 
     Each has a directory of its own in `state_dir`: `gate_dir`, `settings.state_dir` and `teller_dir`.
-    `custom` is the path of the admin's own rules, beside the configuration; the file may be missing.
+    `custom` is the path of the admin's own rules, beside the configuration; the file may be missing. `text` is what was read.
     """
 
     path: str
@@ -51,6 +51,7 @@ class Config:
     policy: Policy
     custom: str
     teller: TellerSettings
+    text: str = field(repr=False, compare=False)
 
     @property
     def gate_dir(self) -> str:
@@ -207,7 +208,7 @@ def parse_config(text: str, path: str) -> Config:
         order = {name: place for place, name in enumerate(tables)}
         raise ConfigError(sorted(report.problems, key=lambda it: order.get(it.key.split(".")[0], len(order))))
     custom = Path(path).absolute().with_name("custom.nft")
-    return Config(path, state_dir, runtime_dir, settings, policy, str(custom), teller)
+    return Config(path, state_dir, runtime_dir, settings, policy, str(custom), teller, text)
 
 
 def parse_toml(text: str, path: str) -> dict[str, object]:

@@ -5,11 +5,11 @@ import gc
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from access import journal
 from access.files import NotSaved
 from nft import rules
 from nft.gate import Gate
@@ -17,7 +17,7 @@ from nft.record import RecordError
 from nft.serve import PortalGone, Server
 from nft.sets import KernelError
 from nft.wire import ProtocolError
-from safeip import cell_gate, privileges, sockets
+from safeip import cell_gate, privileges, sockets, started
 from safeip.closed import Closed
 from safeip.config import Config
 from safeip.directories import StartError, lock, make_runtime_directory, make_state_directory
@@ -49,6 +49,7 @@ def run(config: Config) -> int:
             gate.start()
             closed = Closed(config.gate_dir)
             _write(closed, config)
+            started.write(config)
             told = warnings(config)
             for warning in told:
                 log(f"warning: {warning}")
@@ -87,9 +88,12 @@ def down(config: Config) -> int:
 
 
 def log(line: str) -> None:
-    """One line to standard error, which under systemd is the journal."""
-    with contextlib.suppress(OSError):  # a journal that has gone, a closed terminal: no reason to stop closing
-        print(f"safeip: {line}", file=sys.stderr, flush=True)
+    """One line to standard error, which under systemd is the journal; what tells of nothing usual is an error there."""
+    if line.startswith(("ready", "reloaded ")):
+        level = journal.INFO
+    else:
+        level = journal.WARNING if line.startswith("warning: ") or line.endswith(" again") else journal.ERROR
+    journal.say(line, level)
 
 
 def _serve(server: Server, portal: PortalProcess, signals: socket.socket, reload: Reload, systemd: Systemd) -> int:
@@ -166,6 +170,7 @@ def _signals() -> Iterator[socket.socket]:
     try:
         yield told
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # Python forgets its handlers as it ends: one beat more would kill it then
         signal.set_wakeup_fd(-1)
         told.close()
         tell.close()

@@ -4,11 +4,11 @@ import os
 import pickle
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from access import journal
 from portal.settings import Settings
 from safeip import privileges
 
@@ -16,7 +16,7 @@ READY, CERTIFICATE_OLD, CERTIFICATE_GOOD = b"rog"
 """What the portal tells: that it answers; that newer certificate files are not taken up; that they are."""
 
 _PATIENCE_S = 5.0
-_ENVIRONMENT = ("LANG", "TZ")
+_ENVIRONMENT = ("JOURNAL_STREAM", "LANG", "TZ")
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from safeip.child import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -89,5 +89,5 @@ def _become_portal(account: privileges.Account, tree: int, inherited: list[int],
         environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
         os.execve(python, command, environment)  # noqa: S606 (what drops the gate's memory and rights)
     except BaseException as error:  # noqa: BLE001 (nothing of the gate may run on in the child)
-        print(f"safeip: the portal does not start: {error}", file=sys.stderr, flush=True)
+        journal.say(f"the portal does not start: {error}")
     os._exit(1)

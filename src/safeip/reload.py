@@ -86,6 +86,8 @@ class Reload:
         self._failed = True
         if isinstance(read, Config):
             self._failed = not self._change(read)
+        elif isinstance(read, KernelError):
+            self._refused(read)
         elif isinstance(read, ConfigError | NotSaved):
             for line in str(read).splitlines():
                 self._log(line)
@@ -113,6 +115,7 @@ class Reload:
             new = read_config(self._config.path)
             if refused := fixed(self._config, new):
                 raise ConfigError(refused)  # noqa: TRY301 (the same way as every other problem of the file)
+            self._gate.try_rules(new.policy)
             self._closed.write(new.policy)
             self._told = warnings(new)
             self._read = new
@@ -122,13 +125,13 @@ class Reload:
 
     def _change(self, new: Config) -> bool:
         try:
-            self._gate.reload(new.policy)
+            self._gate.reload(new.policy, tried=True)
         except KernelError as error:
             try:
                 self._closed.write(self._config.policy)
             except NotSaved as second:
                 self._log(f"{second}; it closes what {new.path} says, from the next boot on")
-            self._log(f"not reloaded: the kernel refuses the ruleset: {error}; nothing was changed")
+            self._refused(error)
             return False
         for event in events(new, self._told):
             self._server.tell(event)
@@ -137,6 +140,9 @@ class Reload:
             self._log(f"warning: {warning}")
         self._config = new
         return True
+
+    def _refused(self, error: KernelError) -> None:
+        self._log(f"not reloaded: the kernel refuses the ruleset: {error}; nothing was changed")
 
     def _join(self) -> None:
         if self._reading is not None:

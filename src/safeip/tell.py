@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from access import journal
 from access.files import InUse, StateError, lock_directory
 from portal.catalogue import Catalogue, read_catalogue
 from safeip import privileges
@@ -26,6 +28,7 @@ from teller.teller import House, Teller
 from teller.words import Words
 
 _LOCALE = Path(__file__).parents[2] / "locale"
+_USUAL = re.compile(r"the daemon answers again$|reported |would report |\S+ is reported already$")
 
 
 def do(options: argparse.Namespace) -> int:
@@ -133,7 +136,7 @@ def _words(config: Config) -> Words:
 
 
 def _log(message: str) -> None:
-    print(f"safeip: {clean(message)}", file=sys.stderr, flush=True)
+    journal.say(clean(message), journal.INFO if _USUAL.match(message) else journal.ERROR)
 
 
 class _Daemon:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 from nft.render import is_private
 from portal.settings import Network, Settings
 from safeip import double_nat
-from safeip.config import Config
+from safeip.config import DEFAULT_CONFIG, DEFAULT_STATE_DIR, GATE_STATE, Config
+
+_OWN_UNIT = "/etc/systemd/system/safeip-closed.service"  # the admin's, or the directory of their additions (systemctl edit)
 
 
 def warnings(config: Config) -> list[str]:
@@ -14,7 +17,7 @@ def warnings(config: Config) -> list[str]:
 
     Raises nothing. At a reload this is called in the gate's cell, beside the loop.
     """
-    return [*_of_proxies(config.settings), *double_nat.warnings(config)]
+    return [*_of_proxies(config.settings), *double_nat.warnings(config), *_of_scans(config), *_of_boot(config)]
 
 
 def _of_proxies(settings: Settings) -> Iterator[str]:
@@ -39,6 +42,32 @@ def _of_proxies(settings: Settings) -> Iterator[str]:
         yield (
             f'services.{asked[0]}: closed_by is "proxy", but portal.trusted_proxies is empty, so that no proxy gets an answer for anybody; '
             "name the proxy's address"
+        )
+
+
+def _of_scans(config: Config) -> Iterator[str]:
+    wanted, policy = config.teller.abuseipdb, config.policy
+    if wanted.key_file is None or not wanted.scans:
+        return
+    if policy.mode == "sets":
+        yield 'abuseipdb.scans: with gate.mode = "sets" SafeIP does not see who is blocked, so that no scan is reported; leave it out'
+        return
+    ranges = [ports for rule in policy.services.values() for ports in rule.ports if ports.protocol == "tcp"]
+    there = sum(ports.last + 1 - ports.first for ports in ranges)
+    if there < wanted.ports:
+        yield (
+            f"abuseipdb.ports: a scan is reported from {wanted.ports} TCP ports on, and of those that are protected there are only {there}, "
+            "so that none ever is; lower it, or leave out abuseipdb.scans"
+        )
+
+
+def _of_boot(config: Config) -> Iterator[str]:
+    if config.path != DEFAULT_CONFIG or config.state_dir == DEFAULT_STATE_DIR or config.policy.mode == "sets":
+        return
+    if not any(Path(place).exists() for place in (_OWN_UNIT, f"{_OWN_UNIT}.d")):
+        yield (
+            f"state_dir: safeip-closed.service loads {DEFAULT_STATE_DIR}/{GATE_STATE}/closed.nft at boot, and nobody writes that one, so that "
+            f"a boot closes nothing until the daemon runs; have it load {config.gate_dir}/closed.nft (systemctl edit safeip-closed), or leave state_dir out"
         )
 
 

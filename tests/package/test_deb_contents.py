@@ -8,15 +8,17 @@ import tokenize
 from pathlib import Path
 from types import EllipsisType
 
+import jinja2
 import pytest
 
 from lab import deb
+from portal.assets import Assets
 from portal.catalogue import read_catalogue
 
 TREE = "usr/share/safeip/"
-PRIVATE = ("src/", "templates/", "static/", "locale/")  # whole, as the checkout has them
+PRIVATE = ("src/", "templates/", "static/", "locale/")  # whole
 SINGLE = ("bin/safeip", "nft/safeip.nft")
-DOCUMENTS = {"README.Debian", "SECURITY.md", "changelog.gz", "changelog.Debian.gz", "copyright"}
+DOCUMENTS = {"README.Debian", "SECURITY.md", "changelog.Debian.gz", "copyright"}
 ELSEWHERE = {
     "usr/sbin/safeip",
     TREE + "certbot-deploy-hook",
@@ -41,7 +43,7 @@ CONFFILES = {
     "etc/fail2ban/jail.d/safeip.conf",
 }
 PROGRAMS = {TREE + "bin/safeip", TREE + "certbot-deploy-hook", "usr/share/python3/runtime.d/safeip.rtupdate"}
-MOST_BYTES = 300 * 1024
+MOST_BYTES = 300_000
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +80,40 @@ def content(archive: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def test_the_tree_is_the_checkouts_byte_for_byte(archive: tarfile.TarFile, source: Path, names: list[str]) -> None:
-    same = [name for name in ours(names) if not name.endswith((".py", ".po"))]
-    assert len(same) > 50
+LESS = (".py", ".po", ".js", ".css", ".html")  # without what is for readers of the repository
+
+
+def test_what_is_no_text_of_ours_is_the_checkouts_byte_for_byte(archive: tarfile.TarFile, source: Path, names: list[str]) -> None:
+    same = [name for name in ours(names) if not name.endswith(LESS)]
+    assert {Path(name).suffix for name in same} == {"", ".nft", ".png", ".svg"}
     for name in same:
         assert content(archive, name) == (source / name).read_bytes(), name
+
+
+def test_scripts_and_style_are_served_as_from_the_checkout(built: deb.Built, source: Path, names: list[str], tmp_path: Path) -> None:
+    """A path has the digest of what is served under it. What no browser gets is not installed either."""
+    subprocess.run(["dpkg-deb", "--extract", str(built.deb), str(tmp_path)], check=True)
+    found, expected = Assets(tmp_path / TREE / "static"), Assets(source / "static")
+    files = [Path(name) for name in names if name.startswith("static/")]
+    assert len(files) > 10
+    for file in files:
+        assert found.path(file.name) == expected.path(file.name)
+    longer = {file.suffix for file in files if (source / file).stat().st_size > (tmp_path / TREE / file).stat().st_size}
+    assert longer == {".js", ".css"}
+
+
+def test_templates_are_the_checkouts_but_for_what_comments_say(archive: tarfile.TarFile, source: Path, names: list[str]) -> None:
+    """An error names the same line of them."""
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, autoescape=True)
+    templates = [name for name in ours(names) if name.endswith(".html")]
+    assert len(templates) > 30
+    comments = set()
+    for name in templates:
+        texts = content(archive, name).decode(), (source / name).read_text("utf-8")
+        found, expected = ([token for token in environment.lex(text) if token[1] != "comment"] for text in texts)
+        assert found == expected, name
+        comments |= {text.strip() for _row, kind, text in environment.lex(texts[0]) if kind == "comment"}
+    assert not any(comments)
 
 
 class Bare(ast.NodeTransformer):
@@ -118,17 +149,20 @@ def test_the_program_is_the_checkouts_line_by_line(archive: tarfile.TarFile, sou
     modules = [name for name in ours(names) if name.endswith(".py")]
     assert len(modules) > 200
     typed: list[str] = []
+    indents: list[str] = []
     for name in modules:
         found, expected = content(archive, name).decode(), (source / name).read_text("utf-8")
         assert found.count("\n") == expected.count("\n"), name
         trees = [Bare().visit(ast.parse(text)) for text in (found, expected)]
         assert len({ast.dump(tree) for tree in trees}) == 1, name
         assert len({tuple(getattr(node, "lineno", 0) for node in ast.walk(tree)) for tree in trees}) == 1, name
-        tokens = tokenize.generate_tokens(io.StringIO(found).readline)
+        tokens = list(tokenize.generate_tokens(io.StringIO(found).readline))
+        indents += [token.string for token in tokens if token.type == tokenize.INDENT]
         assert [token.string for token in tokens if token.type == tokenize.COMMENT] == [], name
         assert ast.get_docstring(ast.parse(found)) is None, name
         typed += [name for node in ast.walk(ast.parse(found)) if isinstance(node, ast.arg) and node.annotation]
     assert typed == []
+    assert 1 == min(map(len, indents)) <= max(map(len, indents)) < 8
 
 
 def test_the_catalogues_say_what_the_checkouts_say(archive: tarfile.TarFile, source: Path, names: list[str], tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ maxretry = 3
 [safeip-open]
 enabled = true
 logpath = /var/log/opener.log
+bantime = 10s
 """
 HOUR_S = 3600
 OTHER: dict[Family, Family] = {4: 6, 6: 4}
@@ -161,6 +162,7 @@ def test_a_line_of_a_log_opens_for_three_hours(scene: Scene, family: Family) -> 
     visitor = next(scene.visitors)
     address, sets = {4: (visitor.ipv4, "game4"), 6: (visitor.ipv6, "game6")}[family]
     key = {4: address, 6: address[:-2]}[family]
+    known = {4: address, 6: f"{key}/64"}[family]
     assert not scene.reaches_game(visitor, family)
     scene.opens(address)
     wait_for("the way", lambda: key in scene.elements(sets), 60)
@@ -169,14 +171,18 @@ def test_a_line_of_a_log_opens_for_three_hours(scene: Scene, family: Family) -> 
     assert (found.timeout_s, found.expires_s > 3 * HOUR_S - 120) == (3 * HOUR_S, True)
     assert scene.reaches_game(visitor, family)
     assert not scene.reaches_game(visitor, OTHER[family])
+    wait_for("fail2ban to take notice again", lambda: address not in scene.client("get", "safeip-open", "banip"), 60)
+    scene.opens(address)
+    wait_for("the next line", lambda: scene.told("granted", known) == 2, 60)
+    assert scene.elements(sets)[key].expires_s > found.expires_s - 5
     # an unban closes nothing: neither this, nor what somebody else opened
     scene.host.run("safeip", "revoke", address)
     assert not scene.reaches_game(visitor, family)
     url = scene.host.run("safeip", "link", "add", "Mamie", "--service", "game").stdout.strip()
     assert visitor.open_link(url, family=family).status == 200
-    scene.client("set", "safeip-open", "unbanip", address)
+    wait_for("fail2ban to take notice once more", lambda: address not in scene.client("get", "safeip-open", "banip"), 60)
     scene.opens(address)
-    wait_for("the second line", lambda: scene.told("granted", {4: address, 6: f"{key}/64"}[family]) == 2, 60)
+    wait_for("the third line", lambda: scene.told("granted", known) == 3, 60)
     scene.client("set", "safeip-open", "unbanip", address)
     assert scene.elements(sets)[key].comment.startswith("link:"), "it lasts longer"
     assert scene.elements(sets)[key].expires_s > 5 * HOUR_S

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from collections.abc import Iterator
 
 import pyotp
@@ -41,9 +42,9 @@ def refused(host: Container, *words: str) -> str:
     return done.stderr.removeprefix("safeip: ").rstrip("\n")
 
 
-def journal(host: Container) -> str:
+def journal(host: Container, *options: str) -> str:
     host.run("journalctl", "--sync")
-    return host.run("journalctl", "--unit=safeip", "--output=cat", "--no-pager").stdout
+    return host.run("journalctl", "--unit=safeip", "--output=cat", "--no-pager", *options).stdout
 
 
 def setup(host: Container, *words: str) -> Terminal:
@@ -137,6 +138,72 @@ def test_the_status_line_tells_what_is_wrong(host: Container) -> None:
     config.write_bytes(good)
     host.run("systemctl", "reload", "safeip")
     wait_for("the status line", lambda: shown(host, "StatusText") == "keeps 1 service closed, 0 grants", 30)
+
+
+def said(host: Container, since: float, level: str = "debug") -> list[str]:
+    """What it said itself from a time of day on, at that level or above."""
+    lines = journal(host, f"--since=@{since:.6f}", f"--priority={level}").splitlines()
+    return [line for line in lines if "safeip: " in line]
+
+
+def test_the_journal_knows_what_is_an_error_and_what_a_warning(host: Container) -> None:
+    config, torn = host.path(CONFIG), host.path("/var/lib/safeip/portal/state.json")
+    good, state = config.read_bytes(), torn.read_bytes()
+    proxies = 'listen_proxy_protocol = ["127.0.0.1:9443"]\ntrusted_proxies = ["10.0.0.0/30"]'
+    config.write_text(good.decode().replace("[portal]\n", f"[portal]\n{proxies}\n"), "utf-8")
+
+    since = time.time()
+    host.run("systemctl", "restart", "safeip")
+    with host.network.entered(), socket.create_connection(("127.0.0.1", 9443), 30):
+        told = "safeip: 127.0.0.1 came to portal.listen_proxy_protocol and is not in portal.trusted_proxies: hung up on"
+        wait_for("the portal's complaint", lambda: told in said(host, since), 60)
+    wide = "safeip: warning: portal.trusted_proxies: 10.0.0.0/30 is wider than a host"
+    assert [line[: len(wide)] for line in said(host, since)] == [wide, "safeip: ready", told[: len(wide)]]
+    assert [line[: len(wide)] for line in said(host, since, "warning")] == [wide, told[: len(wide)]]
+    assert said(host, since, "err") == []
+    config.write_bytes(good)
+    since = time.time()
+    host.run("systemctl", "restart", "safeip")
+    host.run("systemctl", "reload", "safeip")
+    wait_for("the reload", lambda: any(line.startswith("safeip: reloaded") for line in said(host, since)), 60)
+    assert said(host, since, "notice") == []
+    for file, text, words in ((config, "[portal]\nurl = 7\n", f"safeip: {CONFIG}: portal.url"), (torn, '{"version": 1,', "safeip: /var/lib")):
+        since = time.time()
+        file.write_text(text, "utf-8")
+        host.run("systemctl", "restart", "safeip", check=False)
+        settled(host, "failed")
+        assert [line for line in said(host, since, "err") if line.startswith(words)], said(host, since)
+        config.write_bytes(good)
+        torn.write_bytes(state)
+    host.run("systemctl", "start", "safeip")
+    settled(host, "active")
+
+
+def test_a_reload_that_needs_a_restart_fails_and_names_the_key(host: Container) -> None:
+    config = host.path(CONFIG)
+    good = config.read_text("utf-8")
+    assert host.shell("stat -c '%U %a' /run/safeip/started.toml") == "safeip 600\n"
+    for key, before, after in (
+        ("portal.url", "home.test:8443", "home.test:8444"),
+        ("gate.ipv6_prefix", "[gate]\n", "[gate]\nipv6_prefix = 60\n"),
+        ("runtime_dir", "[portal]\n", 'runtime_dir = "/run/safeip/other"\n[portal]\n'),
+    ):
+        assert before in good
+        since = time.time()
+        config.write_text(good.replace(before, after, 1), "utf-8")
+        assert host.run("safeip", "check").returncode == 0, "the file is good"
+        assert host.run("systemctl", "reload", "safeip", check=False).returncode != 0, key
+        [line] = said(host, since, "err")
+        assert line.startswith(f"safeip: {CONFIG}: {key}: has changed, which needs a restart"), line
+        assert "systemctl restart safeip" in line
+    config.write_text(good.replace("[gate]\n", "[gate]\nmax_grants = 99\n", 1), "utf-8")
+    for text in (None, good):
+        if text:
+            config.write_text(text, "utf-8")
+        since = time.time()
+        host.run("systemctl", "reload", "safeip")
+        wait_for("the reload", lambda: any(line.startswith("safeip: reloaded") for line in said(host, since)), 60)  # noqa: B023 (at once)
+    assert shown(host, "ActiveState") == "active"
 
 
 def test_where_all_is_done_setup_asks_nothing(host: Container) -> None:

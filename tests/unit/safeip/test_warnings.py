@@ -66,6 +66,67 @@ def test_a_portal_that_only_this_host_reaches_has_a_proxy() -> None:
     assert told('listen = ["127.0.0.1:8443"]\ntrusted_proxies = ["127.0.0.1"]') == []
 
 
+@pytest.mark.parametrize(
+    ("ports", "abuseipdb", "enough"),
+    [
+        ('["tcp/443", "udp/1-100"]', "scans = true", 1),
+        ('["tcp/1-4"]', "scans = true\ndry_run = true", 4),
+        ('["tcp/1-4"]', "", None),
+        ('["tcp/1-4"]', "scans = false", None),
+        ('["tcp/1-4"]', "scans = true\nports = 4", None),
+        ('["tcp/1-3", "tcp/5-6"]', "scans = true", None),
+    ],
+)
+def test_reports_of_scans_need_ports_to_scan(ports: str, abuseipdb: str, enough: int | None) -> None:
+    found = told("", f'ports = {ports}\n[abuseipdb]\nkey_file = "/etc/safeip/key"\n{abuseipdb}')
+    if enough is None:
+        assert found == []
+    else:
+        [warning] = found
+        assert warning == (
+            f"abuseipdb.ports: a scan is reported from 5 TCP ports on, and of those that are protected there are only {enough}, "
+            "so that none ever is; lower it, or leave out abuseipdb.scans"
+        )
+
+
+def test_scans_that_nobody_counts_are_not_reported() -> None:
+    sets = 'ports = ["tcp/1-9"]\n[gate]\nmode = "sets"\ntable = "inet fw"\n[abuseipdb]\nkey_file = "/k"\nscans = true'
+    [warning] = told("", sets)
+    assert warning.startswith('abuseipdb.scans: with gate.mode = "sets" SafeIP does not see who is blocked')
+    assert told("", 'ports = ["tcp/1"]\n[abuseipdb]\nscans = true') == [], "without a key nothing is reported"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "warned"),
+    [
+        ("/etc/safeip/safeip.toml", 'state_dir = "/srv/safeip"', True),
+        ("/etc/safeip/safeip.toml", "", False),
+        ("/etc/safeip/safeip.toml", 'state_dir = "/var/lib/safeip"', False),
+        ("/root/safeip.toml", 'state_dir = "/srv/safeip"', False),
+        ("/etc/safeip/safeip.toml", 'state_dir = "/srv/safeip"\ngate = { mode = "sets", table = "inet fw" }', False),
+    ],
+)
+def test_a_state_dir_that_the_boot_does_not_know_is_warned_of(path: str, text: str, *, warned: bool) -> None:
+    config = parse_config(f'{text}\n[portal]\nurl = "https://open.example.org"\n[services.cloud]\nports = ["tcp/443"]\n', path)
+    found = warnings(config)
+    if warned:
+        [warning] = found
+        assert warning.startswith("state_dir: safeip-closed.service loads /var/lib/safeip/gate/closed.nft at boot")
+        assert "/srv/safeip/gate/closed.nft" in warning
+        assert "systemctl edit safeip-closed" in warning
+    else:
+        assert found == []
+
+
+def test_a_boot_that_was_told_of_the_state_dir_is_not_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'state_dir = "/srv/safeip"\n[portal]\nurl = "https://open.example.org"\n[services.cloud]\nports = ["tcp/443"]\n'
+    monkeypatch.setattr("safeip.warnings._OWN_UNIT", str(tmp_path / "safeip-closed.service"))
+    config = parse_config(text, "/etc/safeip/safeip.toml")
+    assert len(warnings(config)) == 1
+    (tmp_path / "safeip-closed.service.d").mkdir()
+    assert warnings(config) == []
+
+
 def test_neighbours_are_two_hosts_and_not_one_network() -> None:
     text = 'trusted_proxies = ["192.168.1.2", "192.168.1.3", "192.168.1.2", "10.0.0.0/24", "10.0.0.7"]'
     config = parse_config(f'[portal]\nurl = "https://open.example.org"\n{text}\n[services.cloud]\nports = ["tcp/1"]\n', "x")

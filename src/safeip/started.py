@@ -1,0 +1,28 @@
+"""started.toml: what the configuration said when the daemon started, by which a reload knows what needs a restart."""
+
+import contextlib
+import os
+
+from access import files
+from safeip.config import Config, parse_config, read_text
+from safeip.problem import ConfigError, Problem
+from safeip.reload import fixed
+
+
+def write(config: Config) -> None:
+    """Keep it for `refused`. Where it cannot be written, the daemon alone tells what a reload does not change."""
+    with contextlib.suppress(files.NotSaved):
+        files.replace(_place(config), config.text.encode())
+
+
+def refused(new: Config) -> list[Problem]:
+    """What the daemon that runs takes up at a restart alone; nothing where none is known to run."""
+    try:
+        return fixed(parse_config(read_text(_place(new)), new.path), new)
+    except ConfigError:  # there is none, or another version wrote it
+        return []
+
+
+def _place(config: Config) -> str:
+    # the unit's own directory stays where it is when the file names another
+    return f"{os.environ.get('RUNTIME_DIRECTORY', config.runtime_dir)}/started.toml"
