@@ -1,12 +1,38 @@
-"""The history's entries as structured fields in systemd's journal, where there is one."""
+"""What systemd's journal hears, where there is one: the history's entries as structured fields, and standard error by level."""
 
+import contextlib
+import os
 import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 SOCKET = "/run/systemd/journal/socket"
 
-_INFO, _NOTICE = "6", "5"
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
+"""Levels, as syslog(3) and `journalctl --priority` have them."""
+
+
+def _is_standard_error() -> bool:
+    try:
+        found = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+_LEADS_THERE = _is_standard_error()  # found out before any cell
+
+
+def say(text: str, level: int = ERROR) -> None:
+    """Print a text of ours to standard error; a journal that has gone, or a closed terminal, is no reason to stop."""
+    with contextlib.suppress(OSError):
+        print(marked(f"safeip: {text}", level), file=sys.stderr, flush=True)
+
+
+def marked(text: str, level: int) -> str:
+    """The text for standard error: where that is the journal (systemd.exec(5)), each line tells its level (sd-daemon(3))."""
+    return "\n".join(f"<{level}>{line}" for line in text.split("\n")) if _LEADS_THERE else text
 
 
 def tell(entry: Mapping[str, Any]) -> None:
@@ -34,7 +60,7 @@ def _fields(entry: Mapping[str, Any]) -> dict[str, str]:
     parts += [f"{key}={text}" for key, text in texts.items() if key != "event"]
     return {
         "MESSAGE": " ".join(parts),
-        "PRIORITY": _NOTICE if refused else _INFO,
+        "PRIORITY": str(NOTICE if refused else INFO),
         "SYSLOG_IDENTIFIER": "safeip",
     } | {f"SAFEIP_{key.upper()}": text for key, text in texts.items()}
 

@@ -22,7 +22,7 @@ from access.pins import Pins
 from access.services import Service
 from access.shared import Shared, Why, why_for
 from access.state import UnknownLink
-from access.throttle import Throttle
+from access.telling import Telling
 from access.tickets import BadTicket, Tickets
 from access.underway import Underway
 
@@ -50,7 +50,7 @@ class Opening:
     """Looks at links and opens them.
 
     Unknown tokens are strikes against the address (Guard), as wrong PINs are.
-    Refusals enter the history at most 20 times in 15 minutes by link (and for all unknown tokens together).
+    Refusals enter the history as Telling has it, by link, and of all unknown tokens together.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Opening:
         self._underway = underway
         self._shared = shared
         self._tickets = Tickets(monotonic)
-        self._told = Throttle(20, 900, 900, clock=monotonic)
+        self._telling = Telling(clock=monotonic)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def look(self, token: str, address: Address, *, trusted: bool = False) -> View:
@@ -319,7 +319,7 @@ class Opening:
     def _tell_refusal(self, refused: Refused, address: Address) -> None:
         link = refused.link
         self._history.tally["link-refused", refused.reason.value] += 1
-        if not self._told.count(link.id if link else None):
+        if not self._telling.tells(address, link.id if link else None):
             return
         self._history.record(
             "link-refused",

@@ -20,7 +20,7 @@ from access.person import Person
 from access.secret import Key
 from access.sessions import Session, Sessions
 from access.state import State, UnknownPerson
-from access.throttle import Throttle
+from access.telling import Telling
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class SignIn:
         self._sessions = sessions
         self._history = history
         self._clock = clock
-        self._told = Throttle(20, 900, 900)
+        self._telling = Telling()
 
     async def sign_in(
         self,
@@ -241,7 +241,7 @@ class SignIn:
         self._history.tally["sign-in", reason] += 1
         # What belongs to nobody is not recorded: people type passwords there.
         known = name if name in self._state.people else None
-        if self._told.count((known, reason == "locked")):
+        if self._telling.tells(address, "locked" if reason == "locked" else ""):
             self._history.record(
                 "sign-in-refused", outcome="refused", reason=reason, source=str(address), person=known
             )

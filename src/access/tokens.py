@@ -20,6 +20,7 @@ from access.inputs import BadInput, check_count, check_duration, check_label, ch
 from access.moment import Clock
 from access.services import Service
 from access.state import State, Tables, UnknownToken
+from access.telling import Telling
 from access.throttle import Throttle
 from access.token import SCOPES, Scope, Token, digest_of
 from access.underway import Underway
@@ -30,6 +31,7 @@ _TEXT = re.compile(r"safeip_([a-z2-7]{6})_([a-z2-7]{26})")
 _LONGEST_TEXT = 64  # of what is looked at; a token's text has 40 characters
 _NOBODY = "0" * 64  # no secret is known that has this digest
 _LAZY_S = 60.0
+_DENIED_S = 3600
 
 
 class BadToken(Exception):
@@ -61,7 +63,8 @@ class Tokens:
         self._history = history
         self._underway = underway
         self._clock = clock
-        self._told = Throttle(20, 900, 900, clock=monotonic)
+        self._telling = Telling(clock=monotonic)
+        self._denied = Throttle(1, _DENIED_S, _DENIED_S, clock=monotonic)
 
     def list(self, by: Actor) -> list[Token]:
         """All, the oldest first."""
@@ -154,6 +157,15 @@ class Tokens:
         self._state.change_token_lazily(token.id, lambda _: used, within_s=_LAZY_S)
         return used
 
+    def denied(self, by: Actor, reason: str, *, tell: bool = True) -> None:
+        """Count that a good token was refused what it asked for, and why; with `tell` each reason once an hour in the history.
+
+        `reason` is a word of the program's own.
+        """
+        self._history.tally["denied", reason] += 1
+        if tell and self._denied.count((by.holder, reason)):
+            self._history.record("refused", outcome="refused", by=by.holder, source=by.address, reason=reason)
+
     def holds(self, token: Token) -> bool:
         """Whether a token that was good is still: not removed, and its time not over."""
         now = self._state.tokens.get(token.id)
@@ -165,7 +177,7 @@ class Tokens:
         self._history.tally["token-refused", reason] += 1
         if not self._guard.count("token", address, trusted=trusted, guess=text[:_LONGEST_TEXT]):
             return
-        if self._told.count(token.id if token else None):
+        if self._telling.tells(address, token.id if token else None):
             self._history.record(
                 "token-refused",
                 outcome="refused",

@@ -100,6 +100,21 @@ def test_two_authorization_headers_are_none(tmp_path: Path, second: str) -> None
 
 
 @in_loop
+async def test_what_a_stolen_token_tries_is_told_to_the_admin_and_fills_no_history(tmp_path: Path) -> None:
+    async with client(tmp_path, "read") as program:
+        for _ in range(50):
+            assert problem(await program.ask("PUT", OPEN)) == (403, "not-allowed")
+            assert problem(await program.ask("DELETE", "/api/v1/grants?all=true")) == (403, "not-allowed")
+            assert problem(await program.ask("GET", "/api/v1/grants?service=nonsense")) == (422, "bad-input")
+        history = program.there.house.site.access.history
+        told = [entry for entry in await history.read(10_000) if entry["event"] == "refused"]
+        assert [(entry["by"], entry["from"], entry["reason"]) for entry in told] == [
+            (f"token:{program.text.split('_')[1]}", ADDRESS, reason) for reason in ("not-allowed", "bad-input")
+        ]
+        assert (history.tally["denied", "not-allowed"], history.tally["denied", "bad-input"]) == (100, 50)
+
+
+@in_loop
 async def test_guessing_tokens_shuts_an_address_out_and_a_good_one_too(tmp_path: Path) -> None:
     async with client(tmp_path) as program:
         answers = [await program.ask("GET", "/api/v1/status", Authorization=f"Bearer safeip_aaaaaa_{letter * 26}") for letter in "abcdefghijklm"]
@@ -222,7 +237,9 @@ async def test_reading_changes_nothing(tmp_path: Path) -> None:
 def snapshot(there: Town) -> tuple[Any, ...]:
     state = there.access.state
     tokens = {name: (token.scopes, token.services, token.digest) for name, token in state.tokens.items()}
-    return dict(state.people), dict(state.links), tokens, dict(there.gate), dict(there.house.peer.bans), there.access.history.number
+    history = there.house.site.access.history
+    done = history.number - len([key for key in history.tally if key[0] == "denied"])  # of each problem the first is told
+    return dict(state.people), dict(state.links), tokens, dict(there.gate), dict(there.house.peer.bans), done
 
 
 @in_loop

@@ -184,8 +184,10 @@ async def test_uses_are_not_multiplied_by_tickets(tmp_path: Path) -> None:
         third, _ = await opened(browser, path)
         assert (await also(there, third)).json["how"] == "renewed"
         assert addresses(there) == {HERE, "2001:db8:5::/64"}
-        await opened(there.browser("203.0.113.9"), path)
-        # Used up: it is still open, and gives no ticket any more
+        last = await there.browser("203.0.113.9").submit(path, {})
+        assert last.status == 200
+        # Used up: it is still open, gives no ticket any more, and nothing to stay with
+        assert attribute(last.text, "form") is None
         there.later(1)
         still = await there.browser(HERE).get(path)
         assert "<form" not in still.text

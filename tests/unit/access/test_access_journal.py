@@ -1,6 +1,7 @@
 """Entries in a real journal: systemd's own daemon, in a mount namespace with a /run of its own."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -118,6 +119,33 @@ def test_fields_as_they_are(real: Journal) -> None:
 def test_half_a_character_is_replaced(real: Journal) -> None:
     real.tell({"event": "x", "note": "a\ud800b"})
     assert real.wait(1)[0]["SAFEIP_NOTE"] == "a?b"
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        ("{own}", "<4>safeip: a\n<4><0>b\n<3>safeip: c\n"),
+        ("1:2", "safeip: a\n<0>b\nsafeip: c\n"),
+        (None, "safeip: a\n<0>b\nsafeip: c\n"),
+    ],
+)
+def test_each_line_on_standard_error_has_its_level_where_that_is_the_journal(tmp_path: Path, stream: str | None, expected: str) -> None:
+    file = tmp_path / "stderr"
+    code = "from access import journal; journal.say('a\\n<0>b', journal.WARNING); journal.say('c')"
+    with file.open("wb") as stderr:
+        found = os.fstat(stderr.fileno())
+        environment = {"PYTHONPATH": str(SRC)} | ({"JOURNAL_STREAM": stream.format(own=f"{found.st_dev}:{found.st_ino}")} if stream else {})
+        subprocess.run([sys.executable, "-c", code], stderr=stderr, env=environment, check=True, timeout=60)
+    assert file.read_text("utf-8") == expected
+
+
+def test_a_journal_that_has_gone_stops_nothing() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = "from access import journal; journal.say('a'); print('goes on')"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=write, env={"PYTHONPATH": str(SRC)}, check=False, timeout=60)
+    os.close(write)
+    assert done.stdout == b"goes on\n"
 
 
 def test_a_journal_that_stands_still_holds_nothing_up(real: Journal) -> None:

@@ -510,11 +510,18 @@ def test_refusals_do_not_flood_the_history(live: Live) -> None:
         async with live() as house:
 
             async def told() -> list[Any]:
-                return [e for e in await house.access.history.read() if e["event"] == "link-refused"]
+                return [e["address"] for e in await house.access.history.read(10_000) if e["event"] == "link-refused"]
 
             for n in range(100):
                 await refused(house, f"aaaaaa-{n}")
-            assert len(await told()) == 20
+            assert len(await told()) == 5
+            await refused(house, "aaaaaa-0", THERE)
+            assert (await told())[5:] == [str(THERE)], "nobody hides another"
+            for n in range(1000):
+                await refused(house, "aaaaaa-0", IPv6Network(f"2001:db8:{n:x}::/64"))
+            assert len(await told()) == 206
+            await refused(house, "aaaaaa-0", IPv4Address("203.0.113.99"))
+            assert len(await told()) == 207
             link = await house.links.add(Actor.CLI, "Mamie", ["cloud"])
             await house.opening.open(house.links.token(link), HERE)
             assert [entry["event"] for entry in (await house.access.history.read())[-2:]] == [

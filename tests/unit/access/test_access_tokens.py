@@ -282,11 +282,25 @@ def test_a_trusted_network_is_never_banned(live: Live) -> None:
 def test_the_history_is_not_flooded_by_guesses(live: Live) -> None:
     async def main() -> None:
         async with live() as house:
-            for number in range(250):
-                where = parse_address(f"203.0.113.{number}", 64)
-                with pytest.raises(BadToken):
-                    house.access.tokens.check("safeip_aaaaaa_b", where, trusted=False)
-            assert len(await house.told("token-refused")) == 20
+            async def told() -> list[str]:
+                entries = await house.access.history.read(10_000)
+                return [entry["address"] for entry in entries if entry["event"] == "token-refused"]
+
+            def guess(where: str, times: int) -> None:
+                for number in range(times):
+                    with pytest.raises(BadToken):
+                        house.access.tokens.check(f"safeip_aaaaaa_{number}", parse_address(where, 64), trusted=False)
+
+            for number in range(2):
+                guess(f"203.0.113.{number}", 9)
+            assert len(await told()) == 10
+            guess("203.0.113.2", 1)
+            assert (await told())[10:] == ["203.0.113.2"], "two throwaways hide nobody"
+            for number in range(3, 250):
+                guess(f"203.0.113.{number}", 1)
+            assert len(await told()) == 200
+            guess("2001:db8:1::1", 1)
+            assert (await told())[200:] == ["2001:db8:1::/64"], "and IPv4 hides nothing of IPv6"
 
     asyncio.run(main())
 
