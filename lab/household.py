@@ -1,10 +1,13 @@
 """A household to look at: people, links and what happened, made through the command line's door and the forms."""
 
+import http.client
 import itertools
+import os
 import re
+import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -193,6 +196,27 @@ class Household:
         finally:
             folder.chmod(mode)
 
+    @contextmanager
+    def stopped_gate(self) -> Iterator[None]:
+        """While it lasts, the gate answers nobody."""
+        gate = self.gateway.gate_pid()
+        os.kill(gate, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(gate, signal.SIGCONT)
+
+    @contextmanager
+    def other_gate(self, **keys: object) -> Iterator[None]:
+        """While it lasts, `[gate]` of the configuration says this. The daemon starts anew, twice."""
+        self.gateway.configure(services=_SERVICES, portal=_PORTAL, gate=keys)
+        try:
+            self.gateway.restart()
+            yield
+        finally:
+            self.gateway.configure(services=_SERVICES, portal=_PORTAL)
+            self.gateway.restart()
+
 
 def link_id(url: str) -> str:
     """The id of a link, given its URL."""
@@ -216,6 +240,25 @@ class Caller:
         return self._visitor.fetch(
             where if where.startswith("https:") else URL + where, headers=self._headers
         )
+
+    @contextmanager
+    def connection(self) -> Iterator[http.client.HTTPConnection]:
+        """A connection to the portal, for several requests."""
+        with closing(http.client.HTTPConnection("home.test", 8443)) as connection:
+            connection.sock = self._visitor.connect(URL, timeout=30)
+            yield connection
+
+    def half_a_form(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        """What the portal answers to a form whose body does not come: status, headers, body."""
+        with self.connection() as connection:
+            connection.putrequest("POST", path)
+            for name, value in self._headers.items():
+                connection.putheader(name, value)
+            connection.putheader("Content-Type", "application/x-www-form-urlencoded")
+            connection.putheader("Content-Length", "9")
+            connection.endheaders(b"form=")
+            with closing(connection.getresponse()) as answer:
+                return answer.status, dict(answer.headers), answer.read()
 
     def call(self, method: str, path: str, token: str) -> Answer:
         """Ask the API with a token, without a body."""

@@ -34,11 +34,28 @@ async ([svg, size, share]) => {
 """
 
 
+_NEAR = 24.0  # so far from each other, on no ground, are colours that are worth a place each
+_Colour = tuple[int, ...]
+
+
+def _on_nothing(colour: _Colour) -> tuple[float, ...]:
+    red, green, blue, share = colour
+    return red * share / 255, green * share / 255, blue * share / 255, share
+
+
+def _apart(one: _Colour, other: _Colour) -> float:
+    return dist(_on_nothing(one), _on_nothing(other))
+
+
 def png(size: int, rgba: bytes) -> bytes:
-    """A square with a palette of 16: the drawing's own colours, and of those of its edges, which are many, the nearest."""
+    """A square with a palette of at most 16: the drawing's own colours, and of those of its edges, which are many, the nearest."""
     drawn = [tuple(rgba[at : at + 4]) for at in range(0, len(rgba), 4)]
-    palette = sorted((colour for colour, _ in Counter(drawn).most_common(16)), key=lambda colour: colour[3])
-    nearest = {colour: min(range(len(palette)), key=lambda at: dist(palette[at], colour)) for colour in set(drawn)}
+    palette: list[_Colour] = []
+    for colour, _ in Counter(drawn).most_common(16):
+        if all(_apart(colour, taken) >= _NEAR for taken in palette):
+            palette.append(colour)
+    palette.sort(key=lambda colour: colour[3])
+    nearest = {colour: min(range(len(palette)), key=lambda at: _apart(palette[at], colour)) for colour in set(drawn)}
     pixels = [nearest[colour] for colour in drawn]
     pairs = bytes(high << 4 | low for high, low in zip(pixels[::2], pixels[1::2], strict=True))
     lines = (pairs[at : at + size // 2] for at in range(0, len(pairs), size // 2))

@@ -47,6 +47,7 @@ class Visit:
 
 
 Way = Callable[[Visit], None]
+_OLD = "() => document.querySelectorAll('[name=form]').forEach(field => { field.value = 'old'; })"
 
 
 def at(where: str) -> Way:
@@ -197,7 +198,7 @@ def home_open(visit: Visit) -> None:
 def from_elsewhere(where: str) -> Way:
     def reach(visit: Visit) -> None:
         visit.page.set_content(
-            f'<main><form method="post" action="{URL}{where}"><button>x</button></form></main>'
+            f'<main><form method="post" action="{URL}{where}"><input type="hidden" name="form" value="x"><button>x</button></form></main>'
         )
         visit.press()
 
@@ -218,10 +219,14 @@ def signed_out(visit: Visit) -> None:
 
 def old_form(visit: Visit) -> None:
     visit.go("/me")
-    visit.page.evaluate(
-        "() => document.querySelectorAll('[name=form]').forEach(field => { field.value = 'old'; })"
-    )
+    visit.page.evaluate(_OLD)
     visit.press()
+
+
+def old_sign_in(visit: Visit) -> None:
+    visit.go("/sign-in")
+    visit.page.evaluate(_OLD)
+    visit.send(name="mamie", password=PASSWORD)
 
 
 def not_saved(visit: Visit) -> None:

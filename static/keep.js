@@ -14,7 +14,7 @@ const key = `keep ${opened.dataset.link}`;
 const network = navigator.connection;
 let type = network?.type;
 let hiddenAt = document.hidden ? Date.now() : null;
-let last = Date.now(), failures = 0, due, timer, underway, said;
+let last = Date.now(), failures = 0, kept = "kept", due, timer, underway, said;
 
 function stored(use) {
   try {
@@ -44,11 +44,16 @@ function plan() {
   timer = setTimeout(renew, at - Date.now());
 }
 
+function drop() {
+  underway?.abort();
+  underway = null;
+}
+
 async function renew() {
   if (!box.checked) {
     return;
   }
-  underway?.abort(); // it may have left from an address that is gone
+  drop(); // it may have left from an address that is gone
   if (hiddenAt !== null && Date.now() - hiddenAt >= LONG) {
     say("paused");
     return;
@@ -64,16 +69,19 @@ async function renew() {
       location.replace(location.pathname); // that page says what to do
       return;
     }
-    const { how, form, until, remaining_ms: remainingMs, address, left, also } = await answer.json();
+    const detail = await answer.json();
+    const { how, form, remaining_ms: remainingMs, address, left, also } = detail;
     const family = address.includes(":") ? "IPv6" : "IPv4";
-    Object.assign(dataset, { form, until, remainingMs, family, also: also ?? "" });
+    Object.assign(dataset, { form, remainingMs, family, also: also ?? "" });
     failures = 0;
     soon();
+    kept = "kept";
     if (how === "still") {
-      due = Infinity; // a used-up link starts no time again
+      due = Infinity;
+      kept = how;
     }
-    say(left.length ? "moved" : "kept");
-    opened.dispatchEvent(new Event("renewed"));
+    say(left.length ? "moved" : kept);
+    opened.dispatchEvent(new CustomEvent("renewed", { detail }));
   } catch { // nothing came, or what the gateway says when it is in trouble
     if (mine !== underway) {
       return;
@@ -90,12 +98,12 @@ function toggled() {
   stored((storage) => (box.checked ? storage.setItem(key, "") : storage.removeItem(key)));
   failures = 0;
   if (box.checked) {
-    say("kept");
+    say(kept);
     plan();
   } else {
     said.hidden = true;
     clearTimeout(timer);
-    underway?.abort();
+    drop();
   }
 }
 

@@ -8,8 +8,10 @@ const all = document.getElementById("all");
 const language = document.documentElement.lang;
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const UNDO_MS = 10 * MINUTE, HIDDEN_MS = MINUTE, SILENT_MS = 10 * SECOND, FADE_MS = 400, MOST_ROWS = 300;
+const LATER_MS = 3 * SECOND, LATEST_MS = MINUTE;
 let { mark } = table.dataset;
-let source, silent, hidden, undo;
+let source, silent, hidden, undo, retry, failures = 0;
+let behind = false; // what is shown is older than the mark says
 
 function parse(html) {
   const template = document.createElement("template");
@@ -109,17 +111,19 @@ function fill(id, html) {
 // Too much changed: the whole page anew, in the place of what is shown.
 async function again(tries = 3) {
   let page;
+  behind = true;
   try {
     const answer = await fetch(table.dataset.live.replace("/live", ""));
     page = new DOMParser().parseFromString(await answer.text(), "text/html");
   } catch {
-    return; // the stream, which is lost as well, begins anew with this
+    // no way there
   }
-  const fresh = page.querySelector("table[data-live]");
+  const fresh = page?.querySelector("table[data-live]");
   if (!fresh) {
-    stale.hidden = false;
+    later();
     return;
   }
+  behind = false;
   const top = [...rows].find((row) => row.getBoundingClientRect().bottom > 0);
   const before = top?.getBoundingClientRect().top;
   keepFocus(() => table.tBodies[0].replaceChildren(...fresh.tBodies[0].rows));
@@ -140,13 +144,45 @@ async function again(tries = 3) {
   } else {
     ({ mark } = fresh.dataset);
   }
+  heard();
+}
+
+// Not everything comes any more: the page says so, and tries, more seldom each time, while somebody looks.
+function later() {
+  stale.hidden = false;
+  clearTimeout(retry);
+  if (!document.hidden) {
+    retry = setTimeout(resume, Math.min(LATEST_MS, LATER_MS * 2 ** failures));
+    failures += 1;
+  }
+}
+
+function resume() {
+  if (source.readyState === EventSource.CLOSED) {
+    listen();
+  }
+  if (behind) {
+    again();
+  }
+}
+
+function heard() {
+  if (!behind && source.readyState === EventSource.OPEN) {
+    clearTimeout(silent);
+    stale.hidden = true;
+    failures = 0;
+  }
 }
 
 function listen() {
+  clearTimeout(retry);
+  clearTimeout(silent);
+  source?.close();
   source = new EventSource(`${table.dataset.live}&from=${mark}`);
   const on = (name, act) =>
     source.addEventListener(name, (event) => {
       mark = event.lastEventId;
+      heard();
       act(JSON.parse(event.data));
     });
   on("rows", show);
@@ -163,14 +199,15 @@ function listen() {
     }
     count(told.all ?? undefined);
   });
-  source.addEventListener("open", () => {
-    clearTimeout(silent);
-    stale.hidden = true;
-  });
+  source.addEventListener("open", heard);
   source.addEventListener("error", () => {
     clearTimeout(silent);
-    // Closed: signed out, or too many watch. Otherwise the browser tries again by itself.
-    silent = setTimeout(() => (stale.hidden = false), source.readyState === EventSource.CLOSED ? 0 : SILENT_MS);
+    // Closed: signed out, too many watch, or a proxy answered. Otherwise the browser tries again by itself.
+    if (source.readyState === EventSource.CLOSED) {
+      later();
+    } else {
+      silent = setTimeout(() => (stale.hidden = false), SILENT_MS);
+    }
   });
 }
 
@@ -250,13 +287,12 @@ document.addEventListener("submit", async (event) => {
 // Nobody looks: the portal need not, either.
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hidden);
+  clearTimeout(retry);
   if (document.hidden) {
     hidden = setTimeout(() => source.close(), HIDDEN_MS);
   } else {
     [...rows].forEach(tell);
-    if (source.readyState === EventSource.CLOSED && stale.hidden) {
-      listen();
-    }
+    resume();
   }
 });
 addEventListener("pagehide", () => source.close());

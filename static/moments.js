@@ -25,11 +25,11 @@ document.addEventListener("put", (event) => event.target.querySelectorAll("time[
 
 const opened = document.getElementById("opened");
 const countdown = document.getElementById("countdown");
+const here = document.getElementById("here");
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
-let until = opened?.dataset.until;
 let end = Date.now() + Number(opened?.dataset.remainingMs);
 const title = document.querySelector("h1");
-const open = title?.textContent;
+const open = opened?.dataset.open ?? title?.textContent;
 let timer;
 
 // "4:59", "1 hour 59 minutes", "6 days 3 hours": less than an hour by seconds, all else by minutes
@@ -50,16 +50,27 @@ function words(left) {
   }
 }
 
+// The door stands open (.done) while what people came for is open
+function headline() {
+  const over = opened.classList.contains("over"), astray = "astray" in opened.dataset;
+  title.classList.toggle("done", !over && !astray);
+  title.textContent = over ? countdown.dataset.over : astray ? opened.dataset.lost : open;
+}
+
+function put(time, moment) {
+  time.dateTime = moment;
+  show(time);
+}
+
 function tick() {
   clearTimeout(timer);
   // Whole seconds, rounded up: it says 0:01 until it is over
   const left = Math.ceil((end - Date.now()) / SECOND) * SECOND;
   const over = left <= 0;
   countdown.hidden = false;
-  if (title.classList.contains("done") === over) {
-    title.classList.toggle("done", !over);
-    title.textContent = over ? countdown.dataset.over : open;
+  if (opened.classList.contains("over") !== over) {
     opened.classList.toggle("over", over);
+    headline();
   }
   if (over) {
     const again = document.createElement("a");
@@ -76,18 +87,19 @@ function tick() {
   }
 }
 
-if (opened?.dataset.until && countdown) {
+if (opened) {
   document.addEventListener("visibilitychange", tick);
+  // onward.js saw which families are open
+  opened.addEventListener("told", headline);
   // keep.js started the time again
-  opened.addEventListener("renewed", () => {
-    for (const time of document.querySelectorAll("time[datetime]")) {
-      if (time.dateTime === until) {
-        time.dateTime = opened.dataset.until;
-        show(time);
-      }
+  opened.addEventListener("renewed", ({ detail }) => {
+    document.querySelectorAll("#until time").forEach((time) => put(time, detail.until));
+    for (const row of opened.querySelectorAll("[data-service]")) {
+      put(row.querySelector("time"), detail.services[row.dataset.service] ?? detail.until);
     }
-    until = opened.dataset.until;
-    end = Date.now() + Number(opened.dataset.remainingMs);
+    here.textContent = here.textContent.replace(here.dataset.address, detail.address);
+    here.dataset.address = detail.address;
+    end = Date.now() + detail.remaining_ms;
     tick();
   });
   tick();

@@ -9,9 +9,8 @@ const opened = document.getElementById("opened");
 const next = document.getElementById("next");
 const stay = document.getElementById("stay");
 const keep = document.querySelector("#keep input");
-const { family, needs } = opened.dataset;
-const headline = document.querySelector("h1");
-const words = headline.textContent;
+const { family, needs, lost } = opened.dataset;
+const reached = new Set([family]);
 let staying = false;
 
 function pause(ms) {
@@ -31,42 +30,46 @@ function say(what, said = true) {
   }
 }
 
-// Says whether a family that a service needs is not there; answers what it was told.
-function tell(open) {
-  const { family: seen, lost } = opened.dataset;
-  const missing = !open && seen !== needs;
+// Says whether a family that a service needs is not there.
+function tell() {
+  const missing = Boolean(needs) && !reached.has(needs);
   say("needs", missing);
-  if (lost) {
-    headline.textContent = missing ? lost : words;
-  }
-  return open;
+  opened.toggleAttribute("data-astray", missing && Boolean(lost));
+  opened.dispatchEvent(new Event("told"));
 }
 
 // Whether the other family is open now as well. A line without it is no failure, but where a service needs it.
 async function openOther() {
   const url = opened.dataset.also;
   let open = false;
-  if (!url) {
-    return tell(open);
+  if (url) {
+    try {
+      const answer = await fetch(url, { method: "POST", credentials: "omit", signal: within(OTHER_MS) });
+      open = answer.ok;
+      await answer.text(); // the connection is free then
+    } catch {
+      // no way there, or too slow a one
+    }
+    say("both-families", open);
+    say("one-family", !open && opened.dataset.family === family);
   }
-  try {
-    const answer = await fetch(url, { method: "POST", credentials: "omit", signal: within(OTHER_MS) });
-    open = answer.ok;
-    await answer.text(); // the connection is free then
-  } catch {
-    // no way there, or too slow a one
+  if (open) {
+    reached.add("IPv4").add("IPv6");
   }
-  say("both-families", open);
-  say("one-family", !open && opened.dataset.family === family);
-  return tell(open);
+  tell();
+  return open;
 }
 
 // In another network one family comes up after the other
-async function openOtherAgain() {
-  const url = opened.dataset.also;
+async function openOtherAgain({ detail: { how } }) {
+  const { also: url, family: seen } = opened.dataset;
+  if (!["open", "still"].includes(how)) {
+    reached.clear();
+  }
+  reached.add(seen);
   for (const wait of [0, 3000, 9000, 27_000]) {
     await pause(wait);
-    if (opened.dataset.also !== url || await openOther()) {
+    if (opened.dataset.also !== url || await openOther() || !url) {
       return;
     }
   }
@@ -119,15 +122,15 @@ async function onward() {
   if (!next) {
     return;
   }
-  const lost = !both && opened.dataset.lost;
-  const answered = !lost && await answers(next.href);
-  if (!lost) {
+  const astray = "astray" in opened.dataset;
+  const answered = !astray && await answers(next.href);
+  if (!astray) {
     await shown;
   }
   if (!answered) {
     stop();
-    say("no-answer", !lost);
-    say("other-family", !lost && !both);
+    say("no-answer", !astray);
+    say("other-family", !astray && !both);
     next.textContent = next.dataset.anyway;
   } else if (!staying) {
     location.replace(next.href); // the way back leads past this page

@@ -24,7 +24,7 @@ EVENTS = (
     "password-changed", "totp-on", "totp-off", "recovery-codes-made", "recovery-code-used",
     "person-asked", "person-approved", "person-refused", "person-added", "person-invited", "person-accepted",
     "person-changed", "person-removed",
-    "token-refused", "token-added", "token-removed",
+    "refused", "token-refused", "token-added", "token-removed",
     "banned", "unbanned", "ban-expired",
     "foreign-grant", "foreign-revoke", "foreign-ban", "repaired", "unrecorded", "recorded", "backup-made", "backup-failed",
 )  # fmt: skip

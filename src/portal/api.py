@@ -12,7 +12,7 @@ from portal import api_gate, api_grants, api_links, api_people, api_tokens, open
 from portal.api_bearer import bearer
 from portal.api_history import HistoryApi
 from portal.api_kinds import Field, Fields, Text
-from portal.api_problem import PROBLEMS, TYPES, ApiProblem
+from portal.api_problem import PROBLEMS, TYPES, ApiProblem, as_problem, denied
 from portal.operation import Call, Operation
 from portal.peer import ControlPeers
 from portal.site import Site
@@ -51,7 +51,11 @@ class Api:
         async def handler(request: web.Request) -> web.StreamResponse:
             if operation.needs == "nobody":
                 return await operation.answered(request, _NOBODY, None)
-            return await operation.answered(request, *bearer(self._site, request))
+            by, visitor = bearer(self._site, request)
+            try:
+                return await operation.answered(request, by, visitor)
+            except Exception as error:  # noqa: BLE001 - raised again, as the problem that it is
+                raise denied(self._site.access.tokens, by, as_problem(error)) from None
 
         return handler
 

@@ -1,5 +1,6 @@
 """The API's status, blocked and bans: what the gate knows, and an admin's acts on who may knock at all."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from access.actor import Actor
@@ -69,10 +70,10 @@ class _Gate:
         certificate.look()
         return certificate.trouble or certificate.ending(self._site.clock())
 
-    async def blocked(self, _call: Call) -> list[dict[str, Any]]:
+    async def blocked(self, _call: Call) -> Iterator[dict[str, Any]]:
         now = self._site.clock()
         rows = sorted(await self._site.gate.blocked(), key=lambda row: row.last_ms)
-        return [
+        return (
             {
                 "address": row.address,
                 "protocol": row.protocol,
@@ -82,7 +83,7 @@ class _Gate:
                 "last_at": moment_text(now - row.last_ms / 1000),
             }
             for row in rows
-        ]
+        )
 
     async def banned(self, call: Call) -> list[dict[str, Any]]:
         now = self._site.clock()

@@ -1,6 +1,6 @@
 """The API's grants."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from access.address import Address
@@ -70,9 +70,10 @@ class _Grants:
         self._site = site
         self._grants = site.access.grants
 
-    async def all(self, call: Call) -> list[dict[str, Any]]:
+    async def all(self, call: Call) -> Iterator[dict[str, Any]]:
         self._check_service(call)
-        return [self._shown(call, grant) for grant in await self._grants.list(call.by, **call.query)]
+        found = await self._grants.list(call.by, **call.query)
+        return (self._shown(call, grant) for grant in found)
 
     async def put(self, call: Call) -> Reply:
         service, address = self._place(call)

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from access.actor import NotAllowed
+from access.actor import Actor, NotAllowed
 from access.address import BadAddress
 from access.files import NotSaved
 from access.gate import GateRefusal, GateUnavailable
@@ -16,7 +16,7 @@ from access.guard import Throttled
 from access.hashes import Busy
 from access.inputs import BadInput
 from access.state import UnknownLink, UnknownPerson, UnknownToken
-from access.tokens import BadToken
+from access.tokens import BadToken, Tokens
 from portal.api_kinds import NotJson
 from portal.client_address import BadClientAddress, HiddenAddress
 from portal.problems import Handler, Middleware, where
@@ -65,6 +65,8 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "busy": ProblemType(503, "Busy", "Too much is asked for at once; try again."),
     "not-saved": ProblemType(507, "Not saved", "It cannot be written to the disk; nothing was changed."),
 }  # fmt: skip
+OF_GOOD_TOKENS = tuple(name for name in PROBLEMS if name not in {"no-client-address", "no-token", "bad-token", "hidden-address", "not-found", "bad-method"})
+"""What may be refused to who showed a good token."""
 _BY_STATUS = {404: "not-found", 405: "bad-method", 413: "too-large"}
 
 
@@ -104,6 +106,12 @@ def problem_json(mine: Callable[[web.Request], bool]) -> Middleware:
             return as_problem(error).response()
 
     return middleware
+
+
+def denied(tokens: Tokens, by: Actor, problem: ApiProblem) -> ApiProblem:
+    """Have it told what a good token was refused; gives it back. An address that needs nothing opened is no trouble to tell of."""
+    tokens.denied(by, problem.name, tell=problem.name != "trusted-address")
+    return problem
 
 
 def as_problem(error: Exception) -> ApiProblem:  # noqa: C901, PLR0911, PLR0912 - one line an error

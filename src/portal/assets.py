@@ -18,6 +18,7 @@ _TYPES = {
 }
 # RFC 9110, 12.4.2 and 12.5.3: a name among others, with no weight or with one above zero.
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?:1(?:\.0*)?|0\.0*[1-9]\d*)\s*)?(?:,|$)", re.IGNORECASE)
+_COMMENT = re.compile(rb"/\*.*?\*/", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,14 @@ class _Asset:
     type: str
 
 
-def _lean(script: bytes) -> bytes:
-    """A script without what is for its readers: comments on lines of their own, and indentation."""
-    lines = (line.strip() for line in script.splitlines())
+def _lean(file: Path) -> bytes:
+    """A file without what is for readers of scripts and of the style sheet: their comments, and indentation."""
+    body = file.read_bytes()
+    if file.suffix not in {".css", ".js"}:
+        return body
+    if file.suffix == ".css":
+        body = _COMMENT.sub(b"", body)
+    lines = (line.strip() for line in body.splitlines())
     return b"\n".join(line for line in lines if line and not line.startswith(b"//")) + b"\n"
 
 
@@ -46,7 +52,7 @@ class Assets:
         self._by_name: dict[str, _Asset] = {}
         for file in sorted(folder.iterdir()):
             if file.suffix in _TYPES:
-                body = _lean(file.read_bytes()) if file.suffix == ".js" else file.read_bytes()
+                body = _lean(file)
                 digest = hashlib.sha256(body).hexdigest()[:16]
                 packed = gzip.compress(body, mtime=0)
                 self._by_name[file.name] = _Asset(

@@ -16,7 +16,7 @@ from portal.site import Site
 from portal.sizes import Size, size
 from portal.traffic import Traffic
 
-KINDS = ("link", "person", "cli")
+KINDS = ("link", "person", "token", "cli")
 
 Chosen = list[tuple[Holder, Grant]]
 

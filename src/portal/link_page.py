@@ -92,7 +92,8 @@ class _LinkPage:
         shown |= {
             "how": opened.how,
             "left": opened.left,
-            "stay_token": stay_token(self._site, request, opened, visitor.address),
+            # What was used up is open for as long as it is, and no page changes that
+            "stay_token": None if opened.link.used_up else stay_token(self._site, request, opened, visitor.address),
             "also": self._site.also_url(visitor.address, opened.ticket),
         }
         response = self._site.pages.answer(request, "opened.html", headers=self._policy(opened), **shown)

@@ -14,7 +14,7 @@ from access.gate import GateUnavailable
 from access.guard import Throttled
 from access.tokens import BadToken
 from portal.api_bearer import bearer
-from portal.api_problem import ApiProblem, as_problem
+from portal.api_problem import ApiProblem, as_problem, denied
 from portal.client_address import BadClientAddress
 from portal.door import Door
 from portal.metrics_samples import samples
@@ -65,7 +65,10 @@ class Metrics:
     def _check(self, request: web.Request) -> None:
         if "Authorization" in request.headers or not self._in_network(request):
             actor, _visitor = bearer(self._site, request)
-            actor.need_house("read")
+            try:
+                actor.need_house("read")
+            except NotAllowed as error:
+                raise denied(self._site.access.tokens, actor, as_problem(error)) from None
 
     def _in_network(self, request: web.Request) -> bool:
         clients, networks = self._site.clients, self._site.settings.metrics_networks

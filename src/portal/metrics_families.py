@@ -31,6 +31,7 @@ FAMILIES: Mapping[str, Family] = {
     "safeip_bans_given_total": Family("counter", "Bans, by what failed too often; hand: an admin's.", ("reason",)),
     "safeip_sign_ins_total": Family("counter", "Sign-ins; a password that is asked for once more counts where it is refused.", ("outcome",)),
     "safeip_tokens_refused_total": Family("counter", "Requests with a token that is none.", ("reason",)),
+    "safeip_token_requests_refused_total": Family("counter", "Requests with a good token that were refused, by the type of problem.", ("reason",)),
     "safeip_repairs_total": Family("counter", "How often others flushed or changed table and rules, and they were put back."),
     "safeip_transaction_duration_seconds": Family("histogram", "Transactions that changed grants and bans in the kernel."),
     "safeip_http_request_duration_seconds": Family("histogram", "Requests to the portal, by route.", ("method", "route")),

@@ -8,6 +8,7 @@ from access.guard import Kind
 from access.link import LinkState
 from access.opened import Reason
 from access.person import PersonState, Role
+from portal.api_problem import OF_GOOD_TOKENS
 from portal.measures import BOUNDS_S
 from portal.metrics_families import Samples, Spread
 from portal.site import Site
@@ -85,6 +86,7 @@ def _counted(site: Site) -> Samples:
         "safeip_bans_given_total": [((reason,), tally["banned", reason]) for reason in (*get_args(Kind), "hand")],
         "safeip_sign_ins_total": [((outcome,), count) for outcome, count in sign_ins.items()],
         "safeip_tokens_refused_total": [((reason,), tally["token-refused", reason]) for reason in ("unknown", "expired")],
+        "safeip_token_requests_refused_total": [((name,), tally["denied", name]) for name in OF_GOOD_TOKENS],
     }
 
 

@@ -22,6 +22,7 @@ from access.shared import is_carrier
 from access.throttle import Throttle
 from access.token import Token
 from access.tokens import BadToken
+from portal.api_problem import ApiProblem, as_problem, denied
 from portal.client_address import BadClientAddress, Host, Peer, Visitor
 from portal.door import Door
 from portal.site import Site
@@ -34,12 +35,13 @@ _AT_ONCE = 64  # services in one request to the gate
 
 
 class _Answer(Exception):
-    """What the client is told instead of what it asked for, in the protocol's words."""
+    """What the client is told instead of what it asked for, in the protocol's words. `problem`: what it is to the API."""
 
-    def __init__(self, word: str, status: int = 200) -> None:
+    def __init__(self, word: str, status: int = 200, problem: str = "bad-input") -> None:
         super().__init__(word)
         self.word = word
         self.status = status
+        self.problem = ApiProblem(problem)
 
 
 def add_routes(door: Door, site: Site) -> None:
@@ -72,12 +74,22 @@ class NicUpdate:
         except BadClientAddress:
             raise _Answer("911") from None
         token = self._token(request, visitor)
+        try:
+            return await self._serve(request, token, visitor, seen)
+        except _Answer as answer:
+            self._deny(token, visitor, answer.problem)
+            raise
+
+    async def _serve(self, request: web.Request, token: Token, visitor: Visitor, seen: Host) -> str:
+        self._check(request, token)
         hosts = [name.strip().rstrip(".").lower() for name in ",".join(request.query.getall("hostname", [])).split(",")]
         if not all(hosts):
             raise _Answer("notfqdn")
         if len(hosts) > _HOSTS:
             raise _Answer("numhost")
         asked = [self._services(token, host) for host in hosts]
+        if not all(asked):
+            self._deny(token, visitor, ApiProblem("unknown-service"))
         services = tuple(dict.fromkeys(name for names in asked for name in names))
         if not services:
             return "\n".join("nohost" for _ in hosts)
@@ -87,18 +99,22 @@ class NicUpdate:
     def _token(self, request: web.Request, visitor: Visitor) -> Token:
         user, secret = _credentials(request)
         try:
-            token = self._site.access.tokens.check(f"safeip_{user}_{secret}", visitor.address, trusted=visitor.trusted)
+            return self._site.access.tokens.check(f"safeip_{user}_{secret}", visitor.address, trusted=visitor.trusted)
         except BadToken:
             raise _Answer("badauth", 401) from None
         except Throttled:
             raise _Answer("abuse") from None
+
+    def _check(self, request: web.Request, token: Token) -> None:
         if not token.may("grant:self"):
-            raise _Answer("badauth", 401)
+            raise _Answer("badauth", 401, "not-allowed")
         if not request.headers.get("User-Agent", "").strip():
-            raise _Answer("badagent")
+            raise _Answer("badagent", problem="bad-request")
         if not self._calls.count(token.id):
-            raise _Answer("abuse")
-        return token
+            raise _Answer("abuse", problem="too-many-tries")
+
+    def _deny(self, token: Token, visitor: Visitor, problem: ApiProblem) -> None:
+        denied(self._site.access.tokens, acting_token(token, visitor.address), problem)
 
     def _services(self, token: Token, host: str) -> Sequence[str]:
         """What a hostname stands for: the portal's own for all that the token reaches; a service's name, or the host of its url."""
@@ -156,12 +172,14 @@ class NicUpdate:
                         word = "good"
                 opened.append(text)
         except NotAllowed:
-            raise _Answer("badauth", 401) from None
+            raise _Answer("badauth", 401, "not-allowed") from None
         except BadInput:  # a service went meanwhile
-            raise _Answer("nohost") from None
+            raise _Answer("nohost", problem="unknown-service") from None
+        except Throttled:
+            raise _Answer("abuse", problem="too-many-tries") from None
         except (GateRefusal, GateUnavailable) as error:
             log.warning("a DynDNS client's address was not opened: %s", error)
-            raise _Answer("911") from None
+            raise _Answer("911", problem=as_problem(error).name) from None
         return f"{word} {','.join(opened) or visitor.address}"
 
 

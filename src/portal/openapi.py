@@ -18,9 +18,10 @@ _WITH_TOKEN = ("no-token", "bad-token", "not-allowed", "no-client-address", "hid
 _WITH_BODY = ("too-slow", "too-large", "not-json")
 _GATE_SAYS = ("special-address", "refused", "kernel", "busy")
 _HEADERS = {
-    401: ("WWW-Authenticate", "How to show a token."),
-    405: ("Allow", "The methods that the path takes."),
-    429: ("Retry-After", "Seconds to wait."),
+    401: ("WWW-Authenticate", "How to show a token.", True),
+    405: ("Allow", "The methods that the path takes.", True),
+    429: ("Retry-After", "Seconds to wait.", True),
+    503: ("Retry-After", "Seconds to wait, where it is busy.", False),
 }
 
 
@@ -125,8 +126,8 @@ def _problem(status: int) -> dict[str, Any]:
         "content": {"application/problem+json": {"schema": schema}},
     }
     if status in _HEADERS:
-        name, does = _HEADERS[status]
-        said["headers"] = {name: {"description": does, "required": True, "schema": TEXT}}
+        name, does, required = _HEADERS[status]
+        said["headers"] = {name: {"description": does, "required": required, "schema": TEXT}}
     return said
 
 

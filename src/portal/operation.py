@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 from aiohttp import web
@@ -21,6 +22,7 @@ Needs = Literal["nobody", "token", "hand"] | Scope
 BODY_MOST = 16 * 1024
 """Bytes of a body, which each application has as its own limit too."""
 _BODY_WITHIN_S = 10.0
+_AT_ONCE = 500  # rows, some milliseconds
 _NOTHING = Fields()
 
 
@@ -51,7 +53,7 @@ class Operation:
     `house`: what is no single service's, so that a limit of services bars a token. `also`: another scope that will do.
     `reader`: the control socket's readers may, too. `status`: of the usual answer, which `answer` describes;
     `statuses` are those that it may have besides. `problems`: what else it may answer than every operation.
-    `act` may give a response that is ready, a Reply, or what the usual answer holds.
+    `act` may give a response that is ready, a Reply, or what the usual answer holds: of many rows an iterator.
     """
 
     method: Method
@@ -102,6 +104,8 @@ class Operation:
         done = await self.act(call)
         if isinstance(done, web.StreamResponse):
             return done
+        if isinstance(done, Iterator):
+            return web.json_response(text=await _array(done), status=self.status)
         reply = done if isinstance(done, Reply) else Reply(done, self.status)
         return web.json_response(reply.value, status=reply.status)
 
@@ -118,6 +122,15 @@ class Operation:
         if request.content_type != "application/json" or "Content-Encoding" in request.headers:
             raise ApiProblem("not-json")
         return body.take(json_object(data))
+
+
+async def _array(rows: Iterator[Any]) -> str:
+    """Many rows as JSON, some at a time, so that nobody else waits for all of them."""
+    parts = []
+    while some := list(islice(rows, _AT_ONCE)):
+        parts.append(json.dumps(some)[1:-1])
+        await asyncio.sleep(0)
+    return f"[{', '.join(parts)}]"
 
 
 def full_path(operation: Operation) -> str:

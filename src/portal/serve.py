@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import jinja2
 from aiohttp import web
 
+from access import journal
 from access.files import InUse, NotSaved, StateError
 from access.gate import GateUnavailable
 from access.services import Services
@@ -162,5 +162,5 @@ async def _listening(
 
 
 def _fail(message: str, code: int = 1) -> int:
-    print(f"safeip: {message}", file=sys.stderr, flush=True)
+    journal.say(message)
     return code

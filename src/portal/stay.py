@@ -32,10 +32,15 @@ def stay_token(site: Site, request: web.Request, opened: Opened, address: Addres
 
 
 def told(site: Site, opened: Opened, address: Address) -> dict[str, object]:
-    """What scripts are told of an opening."""
+    """What scripts are told of an opening. `until`: the end of what ends first."""
+
+    def end(remaining_ms: int) -> str:
+        return moment_text(site.clock() + remaining_ms / 1000)
+
     return {
         "how": opened.how,
-        "until": moment_text(site.clock() + opened.remaining_ms / 1000),
+        "until": end(opened.remaining_ms),
+        "services": {grant.service: end(grant.remaining_ms) for grant in opened.grants},
         "remaining_ms": opened.remaining_ms,
         "address": str(address),
         "left": list(opened.left),

@@ -145,6 +145,46 @@ def test_a_restart_is_caught_up_with(gateway: Gateway, see: See) -> None:
     assert same_page(page), "nobody was signed out"
 
 
+def test_a_restart_behind_a_proxy_that_answers_for_it_is_caught_up_with(gateway: Gateway, see: See) -> None:
+    """As nginx and Caddy do: the browser tries a stream that was answered so no more."""
+    page = see()
+    page.route("**/admin/live**", lambda route: route.fulfill(status=502, body="Bad Gateway"))
+    gateway.restart()
+    expect(page.locator("#stale")).to_be_visible(timeout=20_000)
+    gateway.cli("grant", "cloud", "198.51.100.77", "--note", "Jean")
+    page.unroute("**/admin/live**")
+    expect(row(page, "Jean")).to_have_count(1, timeout=60_000)
+    expect(page.locator("#stale")).to_be_hidden()
+    assert same_page(page)
+
+
+def test_what_could_not_be_loaded_anew_is_tried_again(gateway: Gateway, see: See) -> None:
+    page, whole = see(), re.compile(r"/admin(\?|$)")
+    page.route(whole, lambda route: route.fulfill(status=503, body="Busy"))
+    gateway.restart()
+    expect(page.locator("#stale")).to_be_visible(timeout=20_000)
+    gateway.cli("grant", "cloud", "198.51.100.77", "--note", "Jean")
+    expect(row(page, "Jean")).to_have_count(1, timeout=20_000)
+    expect(page.locator("#stale")).to_be_visible()  # the rest of it is as old as before
+    page.unroute(whole)
+    expect(page.locator("#stale")).to_be_hidden(timeout=60_000)
+    expect(page.locator("#last li").first).to_contain_text("Opened")
+    assert same_page(page)
+
+
+def test_one_tab_too_many_takes_the_place_of_one_that_closes(admin: BrowserContext, see: See) -> None:
+    see()
+    tabs = [admin.new_page() for _ in range(4)]
+    for tab in tabs:
+        with tab.expect_response(lambda answer: "/admin/live" in answer.url):
+            tab.goto(f"{PORTAL}/admin")
+    expect(tabs[-1].locator("#stale")).to_be_visible(timeout=SOON_MS)
+    tabs[0].close()
+    expect(tabs[-1].locator("#stale")).to_be_hidden(timeout=60_000)
+    for tab in tabs[1:]:
+        tab.close()
+
+
 def test_the_same_without_script(gateway: Gateway, admin: BrowserContext, browser: Browser, see: See) -> None:
     see()
     gateway.stranger.open_link(gateway.add_link("Mamie"))

@@ -144,3 +144,25 @@ def test_an_admin_with_totp_sees_every_page_without_a_complaint(gateway: Gateway
     for path in ("/links", "/people", "/people/ann", "/tokens"):
         assert page.goto(f"{PORTAL}/admin{path}").status == 200
     sign_out(page)
+
+
+def test_a_form_whose_sending_was_stopped_can_be_sent_again(gateway: Gateway, fresh: Open) -> None:
+    page = fresh()
+    page.clock.install()
+    page.goto(f"{PORTAL}/sign-in")
+    sent: list[str] = []
+    page.on("request", lambda request: request.method == "POST" and sent.append(request.url))
+    # The page stays without an answer, as after the browser's Stop
+    page.route(f"{PORTAL}/sign-in", lambda route: route.fulfill(status=204))
+    send = "document.querySelector('main form').requestSubmit()"
+    for name in ("name", "password"):
+        page.locator(f"input[name={name}]").fill("mamie")
+    for _ in range(2):
+        with page.expect_response(f"{PORTAL}/sign-in"):
+            page.evaluate(send)
+        answered = len(sent)
+        page.evaluate(send)
+        page.clock.run_for(19_000)
+        assert len(sent) == answered
+        page.clock.run_for(2_000)
+    assert len(sent) == 2

@@ -8,7 +8,9 @@ from playwright.sync_api import Page, Response, expect
 from test_portal_link_page import HIDDEN, SHOW
 
 from lab import line
+from lab.config import SERVICES
 from lab.gateway import Gateway
+from lab.process import wait_for
 
 SHOWN = HIDDEN.replace("hidden_ = true", "hidden_ = false")
 HIDE = SHOW.replace("false", "true")
@@ -26,13 +28,14 @@ POOR = """
     Number.prototype.toLocaleString = function () { throw new RangeError("no units"); };
 """
 KEEP = "Keep open while this page is open"
+SHORT = {"title": "Chat", "ports": ["tcp/5222"], "default_duration": "1m", "max_duration": "30d"}
 
 Visit = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
-    with Gateway(prefix="sipk") as gateway:
+    with Gateway(prefix="sipk", services={**SERVICES, "chat": SHORT}) as gateway:
         yield gateway
 
 
@@ -121,7 +124,7 @@ def test_a_page_that_is_seen_looks_every_five_minutes(gateway: Gateway, visit: V
         with page.expect_response(_is_stay):
             pass_by(page, 305)
         assert asked == [200] * turn
-        expect(page.locator("#countdown")).to_contain_text("2 hours")
+        expect(page.locator("#countdown")).to_have_text(re.compile("^(2 hours|1 hour 59 minutes) left"))
 
 
 def test_a_page_hidden_for_long_stops_and_takes_up_again(gateway: Gateway, visit: Visit) -> None:
@@ -155,6 +158,67 @@ def test_another_network_renews_at_once(gateway: Gateway, visit: Visit) -> None:
         expect(page.get_by_text("Your address has changed")).to_be_visible(timeout=20_000)
         assert held(gateway) == [line.ELSEWHERE4]
     expect(page.get_by_text("Your address has changed")).to_be_visible(timeout=20_000)
+
+
+def test_elsewhere_each_service_has_its_new_end(gateway: Gateway, visit: Visit) -> None:
+    page = visit()
+    keep(page, gateway.add_link("Mamie", ("game", "chat"), "--addresses", "1"))
+    ends = [page.locator(f"[data-service={name}] time") for name in ("game", "chat")]
+    old = [end.get_attribute("datetime") or "" for end in ends]
+    assert old[0] > old[1] > ""
+    expect(page.get_by_text("Your address is 192.0.2.10.")).to_be_visible()
+    with line.elsewhere(gateway, lambda: offline(page)):
+        expect(page.get_by_text(f"Your address is {line.ELSEWHERE4}.")).to_be_visible(timeout=20_000)
+        new = [end.get_attribute("datetime") or "" for end in ends]
+        assert [after > before for after, before in zip(new, old, strict=True)] == [True, True], (old, new)
+        assert new[0] > new[1]
+
+
+def test_a_page_does_not_promise_what_a_used_up_link_cannot_keep(gateway: Gateway, visit: Visit) -> None:
+    page = visit()
+    page.goto(link(gateway, "--uses", "1"))
+    expect(page.get_by_role("heading", name="The way is open")).to_be_visible()
+    expect(page.get_by_label(KEEP)).to_be_hidden()
+
+
+def test_where_others_use_a_link_up_its_page_says_so_to_the_end(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), link(gateway, "--uses", "2", length="20s")
+    page.clock.install()
+    keep(page, url)
+    gateway.stranger.open_link(url)
+    pass_by(page, 25)
+    expect(page.get_by_text("This link was used up, so the time does not start again.")).to_be_visible()
+    expect(page.get_by_text("Kept open as long")).to_be_hidden()
+    page.get_by_label(KEEP).uncheck()
+    page.get_by_label(KEEP).check()
+    expect(page.get_by_text("Kept open as long")).to_be_hidden()
+    expect(page.get_by_role("heading", name="The time is over")).to_be_visible(timeout=40_000)
+    wait_for("the end of what both opened", lambda: held(gateway) == [], 40)
+
+
+def test_a_link_that_ends_is_kept_open_until_then(gateway: Gateway, visit: Visit) -> None:
+    page, url = visit(), link(gateway, "--expires", "15s")
+    page.clock.install()
+    page.goto(url)
+    page.get_by_label(KEEP).check()
+    expect(page.get_by_text(re.compile(r"^Kept open as long as this page is, until today at \S+ at the longest\.$"))).to_be_visible()
+    wait_for("the link has ended", lambda: gateway.visitor.fetch(url).status == 410, timeout=30)
+    pass_by(page, 21)
+    expect(page.get_by_role("heading", name="This link has ended")).to_be_visible()
+
+
+def test_who_wants_it_no_more_hears_no_more_of_it(gateway: Gateway, visit: Visit) -> None:
+    page = visit()
+    page.clock.install()
+    keep(page, link(gateway))
+    page.route("**/stay", lambda _route: None)  # it never comes
+    with page.expect_request("**/stay"):
+        pass_by(page, 305)
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/stay")):
+        page.get_by_label(KEEP).uncheck()
+    pass_by(page, 11)
+    expect(page.get_by_text("The gateway does not answer")).to_be_hidden()
+    expect(page.get_by_label(KEEP)).not_to_be_checked()
 
 
 def test_a_gateway_that_is_away_is_asked_again(gateway: Gateway, visit: Visit) -> None:

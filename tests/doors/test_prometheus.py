@@ -1,5 +1,6 @@
 """Real Prometheus scrapes the real daemon, as the examples say, over TLS and with a token's file."""
 
+import base64
 import contextlib
 import json
 import re
@@ -52,7 +53,7 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
-    with Gateway(prefix="sipt") as there:
+    with Gateway(prefix="sipt", portal={"trusted_proxies": ["127.0.0.1"]}) as there:
         there.cli("person", "add", "mamie", "--service", "cloud", "--password-stdin", input=PASSWORD + "\n")
         yield there
 
@@ -126,8 +127,25 @@ def use(gateway: Gateway) -> None:
     # a neighbour with a stranger's distance
     gateway.server.sysctl("net.ipv4.ip_default_ttl", 54)
     assert Visitor(gateway.server, "10.9.0.10", "", {NAME: ("10.9.0.1", "")}).reaches("http://home.test/")
+    use_tokens(gateway)
+    for address, status in ((gateway.visitor.ipv4, 204), (gateway.stranger.ipv4, 401)):
+        assert gateway.local.fetch("https://home.test:8443/auth?service=cloud", headers={"X-Forwarded-For": address}).status == status
     gateway.cli("ban", "203.0.113.66")
     gateway.visitor.fetch("https://home.test:8443/no/such/page")
+
+
+def use_tokens(gateway: Gateway) -> None:
+    bot = {"Authorization": f"Bearer {gateway.add_token('bot', 'grant:any')}"}
+    for place, status in (("films/203.0.113.98", 201), ("films/203.0.113.98", 200), ("films/10.9.0.10", 422), ("wine/203.0.113.98", 404)):
+        answer = gateway.second.fetch(f"https://home.test:8443/api/v1/grants/{place}", "PUT", headers=bot)
+        assert answer.status == status, answer.text
+    text = gateway.add_token("router", "grant:self", service="game")
+    proof = base64.b64encode(f"{text.split('_')[1]}:{text}".encode()).decode()
+    router = {"Authorization": f"Basic {proof}", "User-Agent": "router/1"}
+    home = Visitor(gateway.visitor.namespace, gateway.visitor.ipv4, "", gateway.visitor.names)  # no browser, so no cookies
+    for host, word in (("game", "good"), ("game", "nochg"), ("cloud", "nohost")):
+        answer = home.fetch(f"https://home.test:8443/nic/update?hostname={host}", headers=router)
+        assert answer.text.split()[0] == word, answer.text
 
 
 def test_every_metric_is_there_with_the_right_figures_after_some_use(gateway: Gateway, prometheus: Prometheus) -> None:
@@ -136,15 +154,21 @@ def test_every_metric_is_there_with_the_right_figures_after_some_use(gateway: Ga
         "safeip_gate_up": 1,
         'safeip_grants{family="ipv4",service="cloud"}': 1,
         'safeip_grants{family="ipv6",service="cloud"}': 1,
-        'safeip_grants{family="ipv4",service="films"}': 1,
-        'safeip_grants{family="ipv4",service="game"}': 0,
+        'safeip_grants{family="ipv4",service="films"}': 2,
+        'safeip_grants{family="ipv4",service="game"}': 1,
         "safeip_grants_max": 100_000,
         "safeip_grants_recorded": 1,
         'safeip_grants_given_total{holder="link",service="cloud"}': 2,
         'safeip_grants_given_total{holder="cli",service="films"}': 1,
+        'safeip_grants_given_total{holder="token",service="films"}': 2,
+        'safeip_grants_given_total{holder="token",service="game"}': 2,
         'safeip_grants_given_total{holder="person",service="cloud"}': 0,
         'safeip_grants_refused_total{holder="link",reason="pin-wrong"}': 1,
         'safeip_grants_refused_total{holder="cli",reason="trusted-address"}': 1,
+        'safeip_grants_refused_total{holder="token",reason="trusted-address"}': 1,
+        'safeip_token_requests_refused_total{reason="trusted-address"}': 1,
+        'safeip_token_requests_refused_total{reason="unknown-service"}': 2,
+        'safeip_token_requests_refused_total{reason="gate-unavailable"}': 0,
         'safeip_blocked_packets_total{service="game"}': 5,
         'safeip_blocked_packets_total{service="films"}': 0,
         "safeip_flooded_packets_total": 0,
@@ -157,12 +181,15 @@ def test_every_metric_is_there_with_the_right_figures_after_some_use(gateway: Ga
         "safeip_repairs_total": 1,
         'safeip_links{state="open"}': 2,
         'safeip_people{role="member",state="active"}': 1,
-        "safeip_tokens": 3,
+        "safeip_tokens": 5,
         "safeip_certificate_stale": 0,
         'safeip_http_request_duration_seconds_count{method="POST",route="/l/{token}"}': 3,
         'safeip_http_request_duration_seconds_count{method="POST",route="/sign-in"}': 2,
+        'safeip_http_request_duration_seconds_count{method="PUT",route="/api/v1/grants/{service}/{address}"}': 4,
+        'safeip_http_request_duration_seconds_count{method="GET",route="/nic/update"}': 3,
+        'safeip_http_request_duration_seconds_count{method="GET",route="/auth"}': 2,
         'safeip_http_request_duration_seconds_count{method="none",route="none"}': 1,
-        'safeip_http_responses_total{status="404"}': 1,
+        'safeip_http_responses_total{status="404"}': 2,
     }
 
     def there() -> bool:

@@ -14,6 +14,7 @@ from portal_house import ROOT
 from portal.metrics_families import FAMILIES
 
 FOLDER = ROOT / "examples" / "prometheus"
+TRIED = Path(__file__).with_name("rules.test.yml")
 NAME = re.compile(r"\bsafeip_[a-z_]+\b")
 LABELS = re.compile(r"\b(\w+)\s*=~?\s*\"")
 BY = re.compile(r"\b(?:by|on) \(([^)]*)\)")
@@ -61,8 +62,8 @@ def queries() -> Iterator[str]:
 
 def test_the_alerts_are_rules_and_each_is_tried() -> None:
     assert f"{len(alerts())} rules found" in promtool("check", "rules", "rules.yml")
-    assert "SUCCESS" in promtool("test", "rules", "rules.test.yml")
-    tried = (FOLDER / "rules.test.yml").read_text("utf-8")
+    assert "SUCCESS" in promtool("test", "rules", str(TRIED))
+    tried = TRIED.read_text("utf-8")
     assert len(alerts()) >= 10
     for name in alerts():
         assert len(re.findall(rf"alertname: {name}\n.*\n +exp_alerts:", tried)) >= 1, f"{name} never fires"
@@ -70,11 +71,13 @@ def test_the_alerts_are_rules_and_each_is_tried() -> None:
 
 
 def test_an_alert_that_never_fires_fails_its_test(tmp_path: Path) -> None:
-    for name in ("rules.yml", "rules.test.yml"):
-        text = (FOLDER / name).read_text("utf-8")
-        (tmp_path / name).write_text(text.replace("safeip_gate_up == 0", "safeip_gate_up == 2"), "utf-8")
-    done = subprocess.run(["promtool", "test", "rules", "rules.test.yml"], cwd=tmp_path, capture_output=True, check=False)
-    assert done.returncode != 0
+    there = "../../../examples/prometheus/rules.yml"
+    for operand, passes in (("0", True), ("2", False)):
+        rules = (FOLDER / "rules.yml").read_text("utf-8")
+        (tmp_path / "rules.yml").write_text(rules.replace("safeip_gate_up == 0", f"safeip_gate_up == {operand}"), "utf-8")
+        (tmp_path / TRIED.name).write_text(TRIED.read_text("utf-8").replace(there, "rules.yml"), "utf-8")
+        done = subprocess.run(["promtool", "test", "rules", TRIED.name], cwd=tmp_path, capture_output=True, check=False)
+        assert (done.returncode == 0) == passes
 
 
 @pytest.mark.parametrize("name", sorted(alerts()))

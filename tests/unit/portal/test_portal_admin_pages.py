@@ -8,9 +8,11 @@ import pytest
 from portal_house import Browser, House, house, in_loop
 
 from access.actor import Actor
+from access.opened import Reason
 from access.person import Person
 from access.state import Tables
 from portal.agents import browser_and_system
+from portal.api_problem import OF_GOOD_TOKENS
 from portal.events import EventKeeper
 
 
@@ -21,6 +23,31 @@ async def test_a_repair_is_told_in_words(tmp_path: Path) -> None:
         EventKeeper(h.site.access.history)({"event": "repaired", "grants": 7, "ms": 3})
         assert "7 grants back in 3 ms" in (await yves.get("/admin/history")).text
         assert "7 accès rétablis en 3 ms" in (await yves.get("/admin/history", Accept_Language="fr")).text
+
+
+@in_loop
+async def test_why_a_link_was_refused_is_told_in_words(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        for reason in Reason:
+            h.site.access.history.record("link-refused", outcome="refused", reason=reason.value)
+        for language in h.site.pages.languages:
+            page = (await yves.get("/admin/history", Accept_Language=language)).text
+            assert page.count("<tr") > len(Reason)
+            assert re.findall(r'<span lang="en">([^<]*)</span>', page) == []
+
+
+@in_loop
+async def test_why_a_token_was_refused_is_told_in_words(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        for reason in OF_GOOD_TOKENS:
+            h.site.access.history.record("refused", outcome="refused", by="token:k3v9aa", reason=reason)
+        for language in h.site.pages.languages:
+            page = (await yves.get("/admin/history?event=refused", Accept_Language=language)).text
+            assert page.count("<tr") > len(OF_GOOD_TOKENS)
+            assert re.findall(r'<span lang="en">([^<]*)</span>', page) == []
+        assert "Request of a token refused" in (await yves.get("/admin/history")).text
 
 
 @in_loop

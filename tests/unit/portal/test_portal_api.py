@@ -7,15 +7,21 @@ import re
 import socket
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from portal_house import ask, ask_raw, house, in_loop
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from portal_house import ask, ask_raw, house, in_loop, knock
 
 from access.actor import Actor
 from access.moment import moment_text
+from portal import api_answers as answers
 from portal.api import Api
+from portal.operation import Call, Operation
 
 
 @in_loop
@@ -321,3 +327,39 @@ def test_a_socket_that_is_not_unix_is_refused() -> None:
 
     with socket.socket() as sock:
         assert not ControlPeers(0).allows(Request())  # type: ignore[arg-type]  # only what is looked at
+
+
+@in_loop
+async def test_of_many_rows_some_are_told_at_a_time() -> None:
+    """Whoever else asks has his turn meanwhile."""
+    turn, turns = 0, []
+
+    def row(number: int) -> dict[str, int]:
+        turns.append(turn)
+        return {"n": number}
+
+    async def many(_call: Call) -> Iterator[dict[str, int]]:
+        return (row(number) for number in range(60_000))
+
+    async def others() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    operation = Operation("GET", "/many", "nobody", "Many.", many, answers.many({}))
+    answer = await operation.answered(make_mocked_request("GET", "/api/v1/many"), Actor.CLI, None)
+    beside.cancel()
+    assert isinstance(answer, web.Response)
+    assert json.loads(answer.text or "") == [{"n": number} for number in range(60_000)]
+    assert Counter(turns).most_common(1)[0][1] <= 1000
+
+
+@in_loop
+async def test_many_rows_come_whole_and_in_order(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        assert (await h.api("GET", "grants")).json == []
+        h.peer.blocked = [knock(f"198.51.{number // 250}.{number % 250}", 22, last_ms=5000 - number) for number in range(2001)]
+        found = [row["address"] for row in (await h.api("GET", "blocked")).json]
+        assert found == [row["address"] for row in reversed(h.peer.blocked)]

@@ -36,7 +36,7 @@ async def style(h: House) -> str:
 async def test_gzip_where_it_is_asked_for(tmp_path: Path, asked: str, *, packed: bool) -> None:
     async with house(tmp_path) as h:
         answer = await h.get(await style(h), Accept_Encoding=asked)
-        whole = (ROOT / "static/style.css").read_bytes()
+        whole = (await h.get(await style(h))).body
         assert (answer.header("Content-Encoding") == "gzip") == packed
         assert (gzip.decompress(answer.body) if packed else answer.body) == whole
         assert answer.header("Vary") == "Accept-Encoding"
@@ -46,23 +46,28 @@ async def test_gzip_where_it_is_asked_for(tmp_path: Path, asked: str, *, packed:
 
 
 @in_loop
-async def test_scripts_come_without_what_is_for_their_readers(tmp_path: Path) -> None:
+async def test_they_come_without_what_is_for_their_readers(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
-        page = await h.get(await h.link())
-        for name in ("moments.js", "open.js"):
-            [path] = re.findall(rf'src="(/static/[0-9a-f]+/{name})"', page.text)
-            served = (await h.get(path)).text
-            lines = (ROOT / "static" / name).read_text("utf-8").splitlines()
+        for file in (*(ROOT / "static").glob("*.js"), ROOT / "static/style.css"):
+            written = file.read_text("utf-8")
+            served = (await h.get(h.site.pages.assets.path(file.name))).text
+            assert len(served) < len(written)
+            assert "/*" not in served
+            assert "*/" not in served
+            assert [line for line in served.splitlines() if line != line.strip() or not line or line.startswith("//")] == []
+            # Nothing else is missing
+            lines = re.sub(r"/\*.*?\*/", "", written, flags=re.DOTALL).splitlines()
             assert served.splitlines() == [line.strip() for line in lines if line.strip() and not line.strip().startswith("//")]
-            assert len(served) < len("\n".join(lines))
 
 
-def test_no_text_of_a_script_goes_on_over_the_end_of_a_line() -> None:
-    """There, indentation would be part of it."""
+def test_no_text_goes_on_over_the_end_of_a_line_or_holds_a_comment() -> None:
+    """There, both would be part of it."""
     for file in (ROOT / "static").glob("*.js"):
         for line in file.read_text("utf-8").splitlines():
             assert line.count("`") % 2 == 0, (file.name, line)
             assert "/*" not in line.partition("//")[0], (file.name, line)
+    quoted = re.findall(r'"[^"]*"', (ROOT / "static/style.css").read_text("utf-8"))
+    assert [text for text in quoted if "\n" in text or "*" in text] == []
 
 
 @in_loop

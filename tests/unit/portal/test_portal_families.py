@@ -78,7 +78,7 @@ def test_without_such_a_name_the_page_says_what_else_to_try(tmp_path: Path, uses
 async def test_what_was_opened_for_nothing_says_so_and_leads_nowhere_by_itself(tmp_path: Path) -> None:
     async with house(tmp_path, **reached("ipv4")) as h:
         opened = await h.open(await h.link(), **SIX)
-        for said in (SAYS, OTHERWISE, "Another way is needed", 'data-needs="IPv4"', "data-lost"):
+        for said in (SAYS, OTHERWISE, "Another way is needed", 'data-needs="IPv4"', "data-lost", 'data-astray data-open="The way is open"'):
             assert said in opened.text
         assert 'http-equiv="refresh"' not in opened.text
     async with house(tmp_path, **reached("ipv4", "ipv6")) as h:
@@ -95,6 +95,7 @@ async def test_where_the_script_opens_the_other_family_the_words_wait_for_it(tmp
         assert "data-auto" in page.text
         opened = await h.open(path, **SIX)
         assert "The way is open" in opened.text
+        assert "data-astray" not in opened.text
         assert '<div class="notice" data-say="needs" hidden>' in opened.text
         shown, _, noscript = opened.text.partition("<noscript><p>")
         assert OTHERWISE in shown

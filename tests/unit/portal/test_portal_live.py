@@ -67,7 +67,8 @@ def test_a_look_at_everything_finds_what_nobody_told() -> None:
         ({}, Wanted()),
         ({"q": " Mamie ", "service": "cloud", "family": "6", "kind": "link", "page": "3"},
          Wanted("Mamie", "cloud", "6", "link", 3)),
-        ({"family": "5", "kind": "token", "page": "0"}, Wanted()),
+        ({"kind": "token"}, Wanted(kind="token")),
+        ({"family": "5", "kind": "safeip", "page": "0"}, Wanted()),
         ({"page": "-1"}, Wanted()),
         ({"page": "\u0661"}, Wanted()),
         ({"page": "9" * 30}, Wanted()),
@@ -158,8 +159,25 @@ async def test_every_grant_is_on_one_page(tmp_path: Path) -> None:
         assert await names(yves, "?q=guest+0007&kind=cli&family=4&service=cloud") == [
             f"Guest 0007{number}" for number in range(10)
         ]
-        for nothing in ("?kind=link", "?family=6", "?service=game", "?q=%00"):
+        for nothing in ("?kind=link", "?kind=token", "?family=6", "?service=game", "?q=%00"):
             assert await names(yves, nothing) == []
+
+
+@in_loop
+async def test_whoever_opened_something_can_be_looked_for(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        for number, holder in enumerate(("link:aaaaaa", "person:yves", "token:bbbbbb", "cli")):
+            address = f"203.0.113.{number}"
+            grant = {"service": "cloud", "address": address, "holder": holder, "note": f"Guest {number}"}
+            h.peer.grants["cloud", address, holder] = {**grant, "remaining_ms": 3_600_000, "packets": 0, "bytes": 0}
+        page = (await yves.get("/admin?q=203")).text
+        offered = re.findall(r'<option value="([^"]+)"', page.partition('<select id="kind"')[2].partition("</select>")[0])
+        assert len(offered) == len(h.peer.grants)
+        for kind in offered:
+            page = (await yves.get(f"/admin?kind={kind}")).text
+            assert f'value="{kind}" selected' in page
+            assert len(re.findall("<tr[^>]* data-key=", page)) == 1, kind
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -15,8 +15,10 @@ from portal_house import ROOT, Answer, Browser, House, house, in_loop
 
 from access.actor import Actor
 from portal import metrics
+from portal.api_problem import OF_GOOD_TOKENS
 from portal.certificate_end import ending, validity
 from portal.metrics_families import FAMILIES
+from portal.metrics_samples import samples
 from portal.version import VERSION
 
 STATUS = {
@@ -112,6 +114,11 @@ async def test_each_scope(tmp_path: Path) -> None:
             limited = await scrape(there, await token(there, scope, services=["cloud"]))
             assert limited.status == 403, scope
             assert b"safeip_grants" not in limited.body
+        refused = dict(samples(there.site, None)["safeip_token_requests_refused_total"])
+        assert refused == {(name,): 8 if name == "not-allowed" else 0 for name in OF_GOOD_TOKENS}
+        told = [entry for entry in await there.site.access.history.read() if entry["event"] == "refused"]
+        assert [entry["reason"] for entry in told] == ["not-allowed"] * 8
+        assert len({entry["by"] for entry in told}) == 8
 
 
 @in_loop

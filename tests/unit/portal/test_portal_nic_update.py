@@ -10,8 +10,11 @@ from urllib.parse import quote
 import pytest
 from portal_house import Answer, House, house, in_loop
 
+from access import pace
 from access.actor import Actor
+from access.history import Wanted
 from access.services import Service
+from portal.api_problem import OF_GOOD_TOKENS
 
 HERE4, HERE6 = "203.0.113.7", "2001:db8:1::10"
 LINE6 = "2001:db8:1::/64"
@@ -130,6 +133,22 @@ async def test_whoever_calls_too_often_hears_abuse(tmp_path: Path) -> None:
             assert (answer.status, answer.text) == (200, "abuse\n")
         assert len(h.peer.asked) == asked
         assert opened(h) == {("cloud", HERE4), ("game", HERE4)}
+        assert (await call(h, other, seen="203.0.113.9")).text == "good 203.0.113.9\n"
+
+
+@in_loop
+async def test_whoever_changes_too_much_hears_abuse_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "MOST", 3)
+    async with house(tmp_path, **PROXY) as h:
+        text, other = await token(h, "grant:any"), await token(h)
+        for number in range(3):
+            assert (await call(h, text, f"hostname=cloud&myip=192.0.2.{number}")).text == f"good 192.0.2.{number}\n"
+        before, asked = opened(h), len(h.peer.asked)
+        for query in ("hostname=cloud&myip=192.0.2.9", "hostname=cloud&myip=192.0.2.2", "hostname=open.example.org"):
+            answer = await call(h, text, query)
+            assert (answer.status, answer.text) == (200, "abuse\n")
+        assert opened(h) == before
+        assert len(h.peer.asked) == asked
         assert (await call(h, other, seen="203.0.113.9")).text == "good 203.0.113.9\n"
 
 
@@ -281,6 +300,39 @@ async def test_the_gate_says_no_or_nothing(tmp_path: Path) -> None:
         h.gate.close()
         assert (await call(h, text)).text == "911\n"
         gc.collect()
+
+
+@in_loop
+async def test_the_admin_sees_why_a_router_is_stuck_and_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "MOST", 3)
+    async with house(tmp_path, **PROXY) as h:
+
+        async def told(text: str) -> list[tuple[str, str]]:
+            wanted = Wanted(event="refused", who=f"token:{text.split('_')[1]}", outcome="refused")
+            return [(entry["reason"], entry["from"]) for entry in await h.site.access.history.read(100, wanted)]
+
+        stuck, reads, wild = await token(h, services=["game"]), await token(h, "read"), await token(h, "grant:any")
+        for _ in range(3):
+            assert (await call(h, stuck, "hostname=cloud,game")).text == f"nohost\n{'nochg' if _ else 'good'} {HERE4}\n"
+        assert await told(stuck) == [("unknown-service", HERE4)]
+        for query, agent in (("hostname=", "x"), ("", "x"), ("hostname=" + "game," * 20 + "game", "x"), ("hostname=game", "")):
+            await call(h, stuck, query, User_Agent=agent)
+        assert await told(stuck) == [(reason, HERE4) for reason in ("unknown-service", "bad-input", "bad-request")]
+        for code in ("too-many", "kernel", "new-in-2030"):
+            h.peer.refuse = (code, "no")
+            assert (await call(h, stuck, "hostname=game")).text == "911\n"
+        h.peer.refuse = None
+        assert [reason for reason, _ in await told(stuck)][3:] == ["too-many", "kernel", "refused"]
+        assert (await call(h, reads)).status == 401
+        assert await told(reads) == [("not-allowed", HERE4)]
+        for number in range(5):
+            await call(h, wild, f"hostname=cloud&myip=192.0.2.{number}")
+        assert await told(wild) == [("too-many-tries", HERE4)]
+        tally = h.site.access.history.tally
+        assert {reason: tally["denied", reason] for reason in ("unknown-service", "bad-input", "not-allowed", "too-many-tries")} == {
+            "unknown-service": 3, "bad-input": 3, "not-allowed": 1, "too-many-tries": 2,
+        }  # fmt: skip
+        assert {reason for event, reason in tally if event == "denied"} <= {*OF_GOOD_TOKENS}
 
 
 @in_loop

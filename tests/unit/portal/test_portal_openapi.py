@@ -126,3 +126,9 @@ def test_kinds_in_a_query() -> None:
     for kind, text in ((Whole(12), "13"), (Whole(12), "1e1"), (Whole(12), " 1"), (Whole(12), "\u0661"), (Yes(), "1"), (Yes(), "True")):
         with pytest.raises(ValueError, match=r"^x: "):
             kind.read("x", text)
+
+
+def test_the_headers_of_problems_are_described() -> None:
+    said = document((), "https://open.example.org")["components"]["responses"]
+    described = {(status, name): header["required"] for status, answer in said.items() for name, header in answer.get("headers", {}).items()}
+    assert described == {("401", "WWW-Authenticate"): True, ("405", "Allow"): True, ("429", "Retry-After"): True, ("503", "Retry-After"): False}
