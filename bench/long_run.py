@@ -37,9 +37,10 @@ SERVICE, SET = "service00", "service004"
 SERVICES = 28  # a ruleset of 18 KiB
 
 
-def policy(first: int = 1000) -> Policy:
-    ports = ((PortRange("tcp", first + n, first + n), PortRange("udp", 3000 + 10 * n, 3005 + 10 * n)) for n in range(SERVICES))
-    return Policy({f"service{n:02}": ServiceRule(f"service{n:02}", port, 12 * HOUR) for n, port in enumerate(ports)}, ())
+def policy(first: int = 1000, services: int = SERVICES, max_grants: int = 100_000) -> Policy:
+    ports = ((PortRange("tcp", first + n, first + n), PortRange("udp", 3000 + 10 * n, 3005 + 10 * n)) for n in range(services))
+    rules = {f"service{n:02}": ServiceRule(f"service{n:02}", port, 12 * HOUR) for n, port in enumerate(ports)}
+    return Policy(rules, (), max_grants=max_grants)
 
 
 def text(first: int, number: int) -> str:

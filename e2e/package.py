@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from e2e import package_begin, package_end, package_life, package_service, package_weather
+from e2e import package_begin, package_earlier, package_end, package_life, package_service, package_weather
 from e2e.checkout import pack, working_directory
 from e2e.debian import BOOKWORM, CACHE, TRIXIE, Release, SetupError
 from e2e.package_scene import Report, Scene
@@ -38,13 +38,13 @@ THEN: Mapping[str, Step] = {
 }
 
 
-def tell(release: Release, steps: Sequence[str], directory: Path, built: deb.Built, newer: deb.Built, checkout: Path) -> Report:
-    """The story on one release."""
+def tell(release: Release, steps: Sequence[str], directory: Path, packages: Mapping[str, Path], checkout: Path) -> Report:
+    """The story on one release; `packages` are `deb`, `newer` and `earlier`."""
     report = Report(release.name)
     print(f"\n{release.name}", flush=True)
     begin = time.monotonic()
     try:
-        with Scene.set_up(release, report, directory, deb=built.deb, newer=newer.deb, checkout=checkout) as scene:
+        with Scene.set_up(release, report, directory, **packages, checkout=checkout) as scene:
             for name, step in {**FIRST, **THEN}.items():
                 if name in FIRST or not steps or name in steps:
                     _take(report, name, step, scene)
@@ -96,13 +96,13 @@ def main(arguments: Sequence[str]) -> int:
             built = deb.build(directory / "deb")
             version = built.deb.name.split("_")[1]
             newer = deb.build(directory / "newer", f"{version}+next1")
+            earlier = package_earlier.build(directory / "earlier", f"{version}~earlier1")
         except deb.BuildError as error:
             print(f"FAILED: {error}")
             return 1
-        print(f"Built {built.deb.name} and {newer.deb.name} in {built.seconds + newer.seconds:.1f} s", flush=True)
-        reports = [
-            tell(RELEASES[name], given.steps, directory, built, newer, checkout) for name in given.on or sorted(RELEASES)
-        ]
+        print(f"Built {built.deb.name} and {newer.deb.name} in {built.seconds + newer.seconds:.1f} s, and {earlier.name}", flush=True)
+        packages = {"deb": built.deb, "newer": newer.deb, "earlier": earlier}
+        reports = [tell(RELEASES[name], given.steps, directory, packages, checkout) for name in given.on or sorted(RELEASES)]
     print("\n" + table(reports))
     for report in reports:
         drawn = ", ".join(f"{name} {size / 1024:.1f}" for name, size in sorted(report.drawn.items(), key=lambda item: -item[1]))

@@ -18,7 +18,7 @@ PASSWORD = "vivid otter ladder 81"
 _START = "Start SafeIP now? (yes or no) [yes]: "
 _HERE = "/root/safeip"
 _INSTALL_S = 300.0
-_LESS_THAN = 300 * 1024
+_LESS_THAN = 300_000
 _LINK = re.compile(re.escape(PORTAL) + r"/l/[A-Za-z0-9_-]+")
 
 
@@ -45,7 +45,7 @@ def install(scene: Scene) -> None:
     report = scene.report
     size = scene.deb.stat().st_size
     report.figure(".deb", f"{size / 1000:.1f} kB")
-    report.check("the .deb has less than 300 KiB", size < _LESS_THAN, size)
+    report.check("the .deb has less than 300 kB", size < _LESS_THAN, size)
     begin = time.monotonic()
     shell = scene.notes["shell"] = Shell(scene.container)
     scene.notes["commands"] = waiting = commands(ROOT / "README.md")

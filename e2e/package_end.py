@@ -17,6 +17,7 @@ _ACCOUNTS = {"safeip", "safeip-portal", "safeip-teller"}
 
 # what may stand in the journal at warning or above, how often, and why
 _UNIT = r"safeip\.service: "
+_SAID = r"safeip\[\d+\]: safeip: "
 ALLOWED = (
     (r"dbus-daemon\[\d+\]: .*Failed to set fd limit to 65536: Operation not permitted", 99, "a container may not raise its limits"),
     (r"sshd(-session)?\[\d+\]: error: kex_exchange_identification: .*", 9, "whoever tries tcp/22 here says nothing there"),
@@ -28,6 +29,9 @@ ALLOWED = (
     (rf"systemd\[1\]: {_UNIT}Failed with result '(watchdog|core-dump)'\.", 1, "a gate that hangs"),
     (rf"systemd\[1\]: {_UNIT}Failed with result 'exit-code'\.", 3, "kill -9 of the portal; two starts with a broken configuration"),
     (r"systemd\[1\]: Failed to start safeip\.service - .*", 2, "two starts with a broken configuration"),
+    (rf"{_SAID}{CONFIG}: .*: is not TOML: .*", 3, "a reload and two starts with a broken configuration"),
+    (rf"{_SAID}the portal ended with status 137", 1, "kill -9 of the portal"),
+    (rf"{_SAID}.*; the certificate read before stays in use", 3, "a pair that does not match; whoever looks in the middle of a renewal"),
 )
 
 
@@ -98,7 +102,7 @@ def journal(scene: Scene) -> None:
             others.remove(text)
     scene.report.check("nothing unexpected at warning or above in the journal", not others, "".join(f"\n    {text}" for text in others))
     scene.report.figure("journal, warning or above", f"{len(texts)} lines, {len(others)} of them unexpected")
-    said = scene.sh("journalctl --no-pager -u safeip -u safeip-closed --output cat")
+    said = scene.sh("journalctl --no-pager -u safeip -u safeip-closed -u safeip-teller --output cat")
     scene.report.check("no traceback in the journal", "Traceback" not in said and "Exception" not in said, said[-3000:])
 
 

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from e2e import package_earlier
 from e2e.package_scene import PATIENT_S, PORTAL, Scene
 from e2e.package_service import CONFIG, processes
 from lab.process import wait_for
@@ -17,7 +18,7 @@ _SLACK_S = 3  # listings have whole seconds, and a boot has two clocks
 
 
 def upgrade(scene: Scene) -> None:
-    """Restart, and the next version: grants and configuration stay, no packet notices."""
+    """Restart; an earlier commit's package, and from it to the present one: all that it knew stays, no packet notices."""
     report = scene.report
     config = scene.sh(f"sha256sum {CONFIG}")
     times = Times(scene)
@@ -26,6 +27,8 @@ def upgrade(scene: Scene) -> None:
         scene.sh("systemctl restart safeip")
     report.check("another process runs", processes(scene)[0] != gate)
     times.check()
+    package_earlier.begin(scene)
+    known, times = package_earlier.known(scene), Times(scene)
     gate = processes(scene)[0]
     scene.put(scene.newer, "/root")
     with scene.watched("upgrade"):
@@ -42,6 +45,7 @@ def upgrade(scene: Scene) -> None:
     report.check("nobody is told to begin with safeip setup", "safeip setup" not in said, said[-800:])
     report.check("the configuration is kept", scene.sh(f"sha256sum {CONFIG}") == config)
     times.check()
+    package_earlier.check(scene, known)
     scene.nothing_failed()
 
 

@@ -103,7 +103,7 @@ class World(Gateway):
 
 @dataclass
 class Scene:
-    """One release's gateway. `deb` is what is installed first, `newer` the next version."""
+    """One release's gateway. `deb` is what is installed first, `newer` the next version, `earlier` that of an earlier commit."""
 
     release: Release
     report: Report
@@ -112,6 +112,7 @@ class Scene:
     directory: Path
     deb: Path
     newer: Path
+    earlier: Path
     checkout: Path
     layers: tuple[Path, ...]
     flows: Flows
@@ -122,7 +123,7 @@ class Scene:
     @classmethod
     @contextlib.contextmanager
     def set_up(
-        cls, release: Release, report: Report, directory: Path, *, deb: Path, newer: Path, checkout: Path
+        cls, release: Release, report: Report, directory: Path, *, deb: Path, newer: Path, earlier: Path, checkout: Path
     ) -> Iterator[Self]:
         """Everything but the product, booted. `checkout` is a tar archive. SetupError, LabError."""
         own = directory / f"own-{release.codename}"
@@ -136,8 +137,8 @@ class Scene:
             flows = Flows(world, {"visitor": world.visitor.namespace, "stranger": world.stranger.namespace}, PERIOD_S)
             try:
                 yield cls(
-                    release, report, world, container, directory, deb=deb, newer=newer, checkout=checkout, layers=layers,
-                    flows=flows, files=Files(container),
+                    release, report, world, container, directory, deb=deb, newer=newer, earlier=earlier, checkout=checkout,
+                    layers=layers, flows=flows, files=Files(container),
                 )  # fmt: skip
             finally:
                 flows.stop()
