@@ -418,7 +418,7 @@ def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         async def whole() -> None:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 await test(*args, **kwargs)
             for _ in range(200):
                 if len(asyncio.all_tasks()) == 1:
