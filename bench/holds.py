@@ -28,7 +28,7 @@ from nft.bindings import Bindings
 from nft.gate import Gate
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy
-from nft.serve import PortalGone, Server
+from nft.serve import PortalGone, Server, leave_the_old
 from nft.sets import Add, Element
 
 HOUR = 3600
@@ -48,6 +48,7 @@ def serve(connection: socket.socket, orders: int, directory: Path) -> None:
     gate = Gate(services(0), record=directory / "grants.jsonl")
     gate.start()
     server = Server(gate, connection)
+    leave_the_old()
     reloads = 0
     tried, done = os.pipe()
 
@@ -65,6 +66,8 @@ def serve(connection: socket.socket, orders: int, directory: Path) -> None:
         os.write(done, b"r")
 
     def change() -> None:
+        if not gate.settled:
+            return
         os.read(tried, 1)
         gate.reload(services(reloads), tried=True)
 

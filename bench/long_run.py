@@ -7,7 +7,6 @@ less often. It fails where the last nine tenths made a process grow by more than
 """
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import sys
@@ -25,6 +24,7 @@ from nft.gate import Answer, Gate
 from nft.listing import Items
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy, PortRange, ServiceRule
+from nft.serve import leave_the_old
 from nft.sets import Add, Element, Remove
 
 HOUR = 3600
@@ -184,7 +184,7 @@ def measure(name: str, operations: int) -> tuple[list[str], int]:
     """A row of the table, and how many KiB the last nine tenths made the process grow."""
     operate, less = KINDS[name]
     count = max(operations // less, 20)
-    gc.set_threshold(*gc.get_threshold()[:2], 1 << 30)  # as the daemon does
+    leave_the_old()
     with Namespace("run", "sipb") as namespace, namespace.entered(), contextlib.ExitStack() as stack:
         run = Run(stack)
         before, begin = resident_kib(), time.monotonic()

@@ -50,6 +50,11 @@ class Adoption:
         self._begun = None
         self._work = deque(item for item in self._work if item[1] != set_name)
 
+    @property
+    def behind(self) -> bool:
+        """Whether something of a reload waits."""
+        return any(work != self._compare for work, _ in self._work)
+
     def slice(self) -> None:
         """Some milliseconds of what waits."""
         heard = self._repair.heard

@@ -111,8 +111,8 @@ class Gate:
         """Decide by another policy, which differs in services, trusted networks and max_grants at most.
 
         A service that is gone loses its grants, one that stays keeps all, cut to its new maximum: the kernel at once,
-        the rest by `work`. Raises KernelError with nft's words; then nothing has changed. `tried`: `try_rules` has just
-        found nothing against it.
+        the rest by `work`, or where one that went comes back before it is `settled`, at once, however much that is. Raises
+        KernelError with nft's words; then nothing has changed. `tried`: `try_rules` has just found nothing against it.
         """
         before = self._ledger.policy
         if problems := self._rules.problems(policy):
@@ -213,6 +213,11 @@ class Gate:
         kernel = self._repair if self._repair.waits() else self._adoption
         waits = (self._ledger.next_s(), kernel.next_s())
         return min((wait for wait in waits if wait is not None), default=None)
+
+    @property
+    def settled(self) -> bool:
+        """Whether `work` has done what the last reload left to it; also where the kernel lets it do nothing."""
+        return self._repair.waits() or not self._adoption.behind
 
     @property
     def grants(self) -> int:

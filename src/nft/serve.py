@@ -1,5 +1,6 @@
 """The gate's loop: the portal's requests, the kernel's notifications, the ends of grants. One thread, no asyncio."""
 
+import gc
 import selectors
 import socket
 from collections import deque
@@ -16,6 +17,11 @@ from nft.wire import Ban, Grant, List, Revoke, Watch
 _READ = 256 * 1024  # bytes taken from the wire at once: what they ask for shares a transaction
 _UNSENT = 1 << 20  # bytes of answers that the portal has not taken, beyond which it is not read
 _LISTS = 64  # lists at once
+
+
+def leave_the_old() -> None:
+    """Have Python look for cycles among the young alone: among 100,000 grants it takes 45 ms, in which nobody gets one."""
+    gc.set_threshold(*gc.get_threshold()[:2], 1 << 30)
 
 
 class PortalGone(Exception):

@@ -1,7 +1,6 @@
 """The daemon: starts as the gate, binds the portal's sockets, starts the portal without rights, serves."""
 
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ from access.files import NotSaved
 from nft import rules
 from nft.gate import Gate
 from nft.record import RecordError
-from nft.serve import PortalGone, Server
+from nft.serve import PortalGone, Server, leave_the_old
 from nft.sets import KernelError
 from nft.wire import ProtocolError
 from safeip import cell_gate, privileges, sockets, started
@@ -62,8 +61,7 @@ def run(config: Config) -> int:
             stack.callback(portal.end)
             reload = stack.enter_context(contextlib.closing(Reload(config, gate, server, closed, systemd, log)))
             beat()
-            # looking through 100,000 grants for cycles takes 45 ms, in which nobody else gets one; the young are looked through
-            gc.set_threshold(*gc.get_threshold()[:2], 1 << 30)
+            leave_the_old()
             cell_gate.enter(config, account, log)
             return _serve(server, portal, signals, reload, systemd)
     except (StartError, PermissionError, KernelError, RecordError) as error:

@@ -79,7 +79,9 @@ class Reload:
         self._begin()
 
     def go_on(self) -> None:
-        """The file has been read: change what it says, or tell what is wrong with it."""
+        """The file has been read: change what it says, or tell what is wrong with it; not before the gate is through with the last."""
+        if not self._gate.settled:
+            return  # and again after its next slice: the descriptor stays readable
         os.eventfd_read(self._done)
         self._join()
         read, self._read = self._read, None

@@ -176,13 +176,27 @@ def test_a_service_that_goes_and_is_back_at_once_has_lost_its_grants(network):
         gate.decide([grant(f"203.0.113.{n}", services={"game": HOUR}, number=n) for n in range(1, 200)])
         gate.decide([grant(f"198.51.100.{n}", services={"game": HOUR}, number=n) for n in range(1, 200)])
         gate.reload(replace(POLICY, services={"cloud": CLOUD}))
+        assert not gate.settled
         gate.reload(POLICY)
+        assert gate.settled
         assert kernel("game4") == {}
         assert "ok" in one(gate, grant("203.0.113.5", services={"game": HOUR}))
         assert list(kernel("game4")) == ["203.0.113.5"]
         settle(gate)
         assert list(kernel("game4")) == ["203.0.113.5"]
         assert len(listed(gate)) == 1
+
+
+def test_a_reload_is_settled_once_its_slices_are_done(network):
+    with opened() as gate:
+        gate.decide([grant(f"203.0.113.{n}", services={"game": HOUR}, number=n) for n in range(1, 255)])
+        gate.reload(replace(POLICY, services={"cloud": CLOUD}))
+        slices = 0
+        while not gate.settled:
+            gate.work()
+            slices += 1
+        assert slices > 1
+        assert gate.grants == 0
 
 
 def test_a_shorter_maximum_cuts_what_lasts_longer(network):

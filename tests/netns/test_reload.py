@@ -176,6 +176,21 @@ def test_a_link_whose_service_goes_opens_nothing_until_it_is_back(gateway):
     assert [element.value for element in gateway.elements("extra4")] == [gateway.visitor.ipv4]
 
 
+def test_a_service_that_goes_and_is_back_while_its_many_grants_are_struck_out(gateway):
+    gateway.configure(services=services({"extra": EXTRA}))
+    reload(gateway)
+    many = ", ".join(f"10.7.{n // 250}.{n % 250} timeout 1h" for n in range(5000))
+    gateway.host.run("nft", "-f", "-", input=f"add element inet safeip extra4 {{ {many} }}")
+    wait_for("what was put by hand", lambda: gateway.cli_json("status")["grants"] == 5000)
+    gateway.configure()
+    reload(gateway)
+    gateway.configure(services=services({"extra": EXTRA}))
+    assert reload(gateway) == "extra is closed from now on"
+    assert gateway.cli_json("status")["grants"] == 0
+    gateway.cli("grant", "extra", gateway.visitor.ipv4)
+    assert [element.value for element in gateway.elements("extra4")] == [gateway.visitor.ipv4]
+
+
 def test_a_network_that_is_trusted_from_now_on_needs_nothing_opened(gateway):
     url = gateway.add_link()
     assert not gateway.second.reaches("http://home.test/", timeout=0.5)
