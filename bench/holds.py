@@ -69,7 +69,7 @@ def serve(connection: socket.socket, orders: int, directory: Path) -> None:
         if not gate.settled:
             return
         os.read(tried, 1)
-        gate.reload(services(reloads), tried=True)
+        gate.reload(services(reloads))
 
     server.when_readable(orders, obey)
     server.when_readable(tried, change)

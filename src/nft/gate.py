@@ -107,19 +107,19 @@ class Gate:
         if problems:
             raise KernelError(errno.EINVAL, "; ".join(problems))
 
-    def reload(self, policy: Policy, *, tried: bool = False) -> None:
-        """Decide by another policy, which differs in services, trusted networks and max_grants at most.
+    def reload(self, policy: Policy) -> None:
+        """Decide by another policy. Services, trusted networks and max_grants may differ; `try_rules` had nothing against it.
 
         A service that is gone loses its grants, one that stays keeps all, cut to its new maximum: the kernel at once,
         the rest by `work`, or where one that went comes back before it is `settled`, at once, however much that is. Raises
-        KernelError with nft's words; then nothing has changed. `tried`: `try_rules` has just found nothing against it.
+        KernelError with nft's words; then all is as before, but that the admin's own rules are left out if they are what is wrong.
         """
         before = self._ledger.policy
         if problems := self._rules.problems(policy):
             raise KernelError(errno.EINVAL, "; ".join(problems))
         if self._repair.moved():
             self._repair.mend()  # somebody has taken the table away, which has not been heard yet
-        self._repair.load(lambda present: self._rules.prepare(policy, present, tried=tried))
+        self._repair.load(lambda present: self._rules.prepare(policy, present))
         try:
             self._repair.load(lambda present: self._rules.replace(policy, present))
         except KernelError:
@@ -138,7 +138,7 @@ class Gate:
                 self._adoption.shorten(name)
 
     def work(self) -> bool:
-        """One slice, some 5 ms, of what waits: repairs, changes made by hand, a reload's consequences, the record.
+        """One slice, some 2 ms, of what waits: repairs, changes made by hand, a reload's consequences, the record.
 
         True while there is more to do at once.
         """

@@ -59,14 +59,9 @@ class Rules:
             return self._load_less(policy, custom, error)
         return False
 
-    def prepare(self, policy: Policy, present: render.Present, *, tried: bool = False) -> bool:
-        """The step before `replace`, after which no packet passes between the two. Raises KernelError where nft refuses either.
-
-        `tried`: `check` has just found nothing against `replace`.
-        """
+    def prepare(self, policy: Policy, present: render.Present) -> bool:
+        """The step before `replace`, after which no packet passes between the two. Raises KernelError."""
         if policy.mode == "table":
-            if not tried and (problem := self._bindings.check(render.script(policy, present, _existing(self._custom)))):
-                raise KernelError(errno.EINVAL, problem)
             self._bindings.load(render.ahead(policy, present))
         return False
 

@@ -127,7 +127,7 @@ class Reload:
 
     def _change(self, new: Config) -> bool:
         try:
-            self._gate.reload(new.policy, tried=True)
+            self._gate.reload(new.policy)
         except KernelError as error:
             try:
                 self._closed.write(self._config.policy)
