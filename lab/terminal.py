@@ -12,7 +12,7 @@ from typing import Self
 from lab.net import Namespace
 from lab.process import LabError, wait_for
 
-INTERRUPT = "\x03"
+_INTERRUPT = "\x03"
 END = "\x04"
 
 
@@ -74,6 +74,15 @@ class Terminal:
     def type(self, text: str, *, enter: bool = True) -> None:
         """Type a line, or with `enter` off the keys alone."""
         os.write(self._ours, (text + ("\r" if enter else "")).encode())
+
+    def interrupt(self) -> None:
+        """Type Ctrl-C, and again where nothing comes of it: Python that begins to read in the same instant is not woken."""
+        for _ in range(3):
+            before = len(self._shown)
+            self.type(_INTERRUPT, enter=False)
+            with contextlib.suppress(LabError):
+                wait_for("its end", lambda: self.poll() is not None or len(self._shown) > before + len("^C"), 5)  # noqa: B023 (at once)
+                return
 
     def answer(self, question: str, text: str, timeout: float = 15.0) -> str:
         """Wait for the question and type the answer; what was shown before."""

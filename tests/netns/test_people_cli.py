@@ -10,7 +10,7 @@ import pytest
 
 from lab.gateway import ROOT, Gateway
 from lab.process import wait_for
-from lab.terminal import INTERRUPT, Terminal
+from lab.terminal import Terminal
 
 PROGRAM = str(ROOT / "bin" / "safeip")
 PASSWORD = "vivid otter ladder 81"
@@ -102,7 +102,7 @@ def test_whoever_leaves_a_question_has_added_nobody(gateway: Gateway, question: 
             if known == question:
                 break
             terminal.type(PASSWORD)
-        terminal.type(INTERRUPT, enter=False)
+        terminal.interrupt()
         assert terminal.wait() == 130
     assert [one["name"] for one in gateway.cli_json("person", "list")] == ["root-admin"]
 
@@ -237,7 +237,7 @@ def test_the_history_that_is_followed_is_searched_too(gateway: Gateway) -> None:
         gateway.cli("ban", "203.0.113.10")
         wait_for("the second ban", lambda: "203.0.113.10" in terminal.shown)
         assert "unbanned" not in terminal.shown
-        terminal.type(INTERRUPT, enter=False)
+        terminal.interrupt()
         assert terminal.wait() == 130
     for address in ("203.0.113.9", "203.0.113.10"):
         gateway.cli("unban", address)

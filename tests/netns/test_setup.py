@@ -16,7 +16,7 @@ import pytest
 
 from lab.gateway import GATEWAY4, ROOT, Gateway
 from lab.process import LabError, Process, wait_for
-from lab.terminal import INTERRUPT, Terminal
+from lab.terminal import Terminal
 from safeip.config import read_config
 from safeip.privileges import portal_account
 
@@ -193,7 +193,7 @@ def test_every_question_can_be_left_and_nothing_is_written(gateway: Gateway, que
             if asked == question:
                 break
             terminal.type({"Name of the admin": "yves", "Password of yves": PASSWORD, "The same again": PASSWORD}.get(asked, ""))
-        terminal.type(INTERRUPT, enter=False)
+        terminal.interrupt()
         assert terminal.wait() == 130
         assert terminal.shown.endswith("\nNothing was written.\n")
     untouched(gateway)
@@ -249,7 +249,7 @@ def test_the_daemon_that_runs_is_asked(gateway: Gateway) -> None:
     with setup(gateway) as terminal:
         terminal.answer("Name of the admin, to sign in with [", "yves")
         terminal.read("Password of yves")
-        terminal.type(INTERRUPT, enter=False)
+        terminal.interrupt()
         assert terminal.wait() == 130
     assert gateway.cli_json("person", "list") == []
     with setup(gateway) as terminal:

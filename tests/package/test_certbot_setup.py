@@ -27,7 +27,7 @@ from certbot_host import (
 from e2e.container import Container
 from e2e.installed import installed
 from lab.process import wait_for
-from lab.terminal import INTERRUPT, Terminal
+from lab.terminal import Terminal
 
 CONFIG = "/etc/safeip/safeip.toml"
 LOG = "/var/log/letsencrypt/letsencrypt.log"
@@ -274,7 +274,7 @@ def test_whoever_interrupts_certbot_has_what_they_had(runs: Container) -> None:
         terminal.answer(OBTAIN, "")
         terminal.answer("E-mail address", "")
         wait_for("certbot's own server", lambda: not nobody_listens(runs), 30)
-        terminal.type(INTERRUPT, enter=False)
+        terminal.interrupt()
         assert terminal.wait(60) == 0
         assert "The browser warns" in terminal.shown.partition("What comes next:")[2]
     assert nobody_listens(runs)

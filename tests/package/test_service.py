@@ -12,7 +12,7 @@ from e2e.container import Container
 from e2e.installed import installed
 from lab.kernel import has_table
 from lab.process import wait_for
-from lab.terminal import INTERRUPT, Terminal
+from lab.terminal import Terminal
 
 PASSWORD = "vivid otter ladder 81"
 CONFIG = "/etc/safeip/safeip.toml"
@@ -214,13 +214,13 @@ def test_where_all_is_done_setup_asks_nothing(host: Container) -> None:
         assert "These are closed" in terminal.shown
 
 
-@pytest.mark.parametrize("answer", ["no", INTERRUPT])
-def test_a_service_that_was_stopped_is_offered_to_start(host: Container, answer: str) -> None:
+@pytest.mark.parametrize("answer", ["no", None])
+def test_a_service_that_was_stopped_is_offered_to_start(host: Container, answer: str | None) -> None:
     host.run("systemctl", "stop", "safeip")
     assert refused(host, "status") == "SafeIP does not run: systemctl start safeip"
     with setup(host) as terminal:
         terminal.read(START)
-        terminal.type(answer, enter=answer != INTERRUPT)
+        terminal.type(answer) if answer else terminal.interrupt()
         assert terminal.wait(60) == 0
         assert "1. Start it:  systemctl restart safeip\n" in terminal.shown
     assert shown(host, "ActiveState") == "inactive"
