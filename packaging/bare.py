@@ -13,7 +13,10 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-_REMARK = re.compile(r"/\*.*?\*/", re.DOTALL)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from portal.lean import LEAN
+
 _NOTE = re.compile(r"\{#.*?#\}", re.DOTALL)
 
 
@@ -66,16 +69,6 @@ def _shallow(text: str) -> str:
     return "\n".join(line if row in within else " " * depths.get(row, 0) + line.lstrip(" ") for row, line in lines)
 
 
-def _script(text: str) -> str:
-    """As portal/assets.py serves it."""
-    lines = (line.strip() for line in text.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
-
-
-def _style(text: str) -> str:
-    return _script(_REMARK.sub("", text))
-
-
 def _template(text: str) -> str:
     """With as many lines, and what surrounds a comment as it is."""
     return _NOTE.sub(lambda note: "{#" + "\n" * note[0].count("\n") + "#}", text)
@@ -120,7 +113,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 if __name__ == "__main__":
-    kinds = {".py": bare, ".js": _script, ".css": _style, ".html": _template}
+    kinds = {**LEAN, ".py": bare, ".html": _template}
     for path in Path(sys.argv[1]).rglob("*"):
         if path.suffix in kinds and path.is_file():
             path.write_text(kinds[path.suffix](path.read_text("utf-8")), "utf-8")

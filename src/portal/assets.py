@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from portal.headers import FOREVER
+from portal.lean import LEAN
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -18,7 +19,6 @@ _TYPES = {
 }
 # RFC 9110, 12.4.2 and 12.5.3: a name among others, with no weight or with one above zero.
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?:1(?:\.0*)?|0\.0*[1-9]\d*)\s*)?(?:,|$)", re.IGNORECASE)
-_COMMENT = re.compile(rb"/\*.*?\*/", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,6 @@ class _Asset:
     type: str
 
 
-def _lean(file: Path) -> bytes:
-    """A file without what is for readers of scripts and of the style sheet: their comments, and indentation."""
-    body = file.read_bytes()
-    if file.suffix not in {".css", ".js"}:
-        return body
-    if file.suffix == ".css":
-        body = _COMMENT.sub(b"", body)
-    lines = (line.strip() for line in body.splitlines())
-    return b"\n".join(line for line in lines if line and not line.startswith(b"//")) + b"\n"
-
-
 class Assets:
     """The files of one folder, by name. Kept in memory, because the portal may lose sight of the folder.
 
@@ -52,7 +41,8 @@ class Assets:
         self._by_name: dict[str, _Asset] = {}
         for file in sorted(folder.iterdir()):
             if file.suffix in _TYPES:
-                body = _lean(file)
+                lean = LEAN.get(file.suffix)
+                body = lean(file.read_text("utf-8")).encode() if lean else file.read_bytes()
                 digest = hashlib.sha256(body).hexdigest()[:16]
                 packed = gzip.compress(body, mtime=0)
                 self._by_name[file.name] = _Asset(
