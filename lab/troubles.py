@@ -7,7 +7,7 @@ from playwright.sync_api import Page, Route
 from lab.crowd import Crowd
 from lab.household import PASSWORD, URL
 from lab.process import LabError
-from lab.ways import Visit, Way, mine_elsewhere, sent
+from lab.ways import FILMS, OTHER_FAMILY, Visit, Way, masked, mine_elsewhere, sent
 
 # What waits for a slow answer finds that it is slow at once, and never gives up
 HURRY = """
@@ -83,26 +83,17 @@ def sets(way: Way) -> Way:
     return reach
 
 
-def me_opened(visit: Visit) -> None:
-    visit.go("/me")
-    for box in visit.page.locator("[name=services]").all():
-        box.check()
-    visit.press("form[action='/me/open'] button")
-
-
 def trusted_address(visit: Visit) -> None:
     """Somebody moves what they have open to where everything is open."""
     mine_elsewhere(visit)
-    visit.page.context.set_extra_http_headers({"X-Forwarded-For": "10.0.0.7"})
+    visit.come_from("10.0.0.7")
     visit.press("form[action='/me/move'] button")
 
 
 def masked_outside(visit: Visit) -> None:
     """The admin's first page while a router hides who comes, and nobody who comes so is let in."""
     with visit.house.other_gate(wan_interfaces=["wan"]):
-        visit.house.gateway.nft("add element inet safeip masks4 { 192.168.1.1 timeout 1d }")
-        visit.go("/admin")
-    visit.house.gateway.nft("flush set inet safeip masks4")
+        masked(visit)
 
 
 def busy_pin(visit: Visit) -> None:
@@ -145,13 +136,6 @@ def pin_left_out(visit: Visit) -> None:
     visit.press("#open button")
 
 
-def link_from_elsewhere(visit: Visit) -> None:
-    """Another site sends the form of a link."""
-    form = f'<form method="post" action="{visit.house.links["one"]}"><input name="form" value="x"><button>x</button></form>'
-    visit.page.set_content(f"<main>{form}</main>")
-    visit.press()
-
-
 # what a page's script finds
 
 
@@ -175,30 +159,29 @@ def _pressed(visit: Visit) -> None:
 
 
 def one_family(visit: Visit) -> None:
-    visit.page.context.route("https://open6.test:8443/**", lambda route: route.abort())
+    visit.unanswered(OTHER_FAMILY)
     visit.open("one")
     visit.says("one-family")
 
 
 def nothing_answers(visit: Visit) -> None:
     """Neither the portal's name for the other family, nor the service."""
-    visit.page.context.route("https://open6.test:8443/**", lambda route: route.abort())
-    visit.page.context.route("https://home.test:8096/**", lambda route: route.abort())
+    visit.unanswered(OTHER_FAMILY, FILMS)
     visit.open("films")
     visit.says("other-family")
 
 
 def retrying(visit: Visit) -> None:
     visit.page.route("**/stay", lambda route: route.abort())
-    _kept(visit, visit.house.links["one"])
+    visit.keep("one")
     _online(visit.page)
     visit.says("retrying")
 
 
 def kept_elsewhere(visit: Visit) -> None:
     """The page keeps a link open that is open from one address at a time, and the browser's is another one now."""
-    _kept(visit, visit.house.link(addresses=1))
-    visit.page.context.set_extra_http_headers({"X-Forwarded-For": visit.house.address()})
+    visit.keep(visit.house.link(addresses=1))
+    visit.come_from(visit.house.address())
     _online(visit.page)
     visit.says("moved")
 
@@ -206,17 +189,10 @@ def kept_elsewhere(visit: Visit) -> None:
 def paused(visit: Visit) -> None:
     """Nobody has looked at the page for half an hour."""
     visit.page.clock.install()
-    _kept(visit, visit.house.links["one"])
+    visit.keep("one")
     visit.page.evaluate(HIDE)
     visit.page.clock.fast_forward(31 * 60_000)
     visit.says("paused")
-
-
-def _kept(visit: Visit, url: str) -> None:
-    visit.go(url)
-    visit.press("#open button")
-    visit.page.locator("#keep input").check()
-    visit.says("kept")
 
 
 def _online(page: Page) -> None:

@@ -1,10 +1,14 @@
 """Ways to the pages of the gallery: what somebody does in their browser, in whatever language it speaks."""
 
 from collections.abc import Callable
+from urllib.parse import urljoin
 
 from playwright.sync_api import Page, Route, expect
 
 from lab.household import PASSWORD, URL, Household, link_id
+
+OTHER_FAMILY = "https://open6.test:8443"  # the portal, for a visitor's other address
+FILMS = "https://home.test:8096"
 
 
 class Visit:
@@ -16,7 +20,16 @@ class Visit:
 
     def go(self, where: str) -> None:
         """A page, by its path or URL."""
-        self.page.goto(where if where.startswith("https:") else URL + where)
+        self.page.goto(urljoin(URL, where))
+
+    def come_from(self, address: str) -> None:
+        """From now on the browser's requests have this address."""
+        self.page.context.set_extra_http_headers({"X-Forwarded-For": address})
+
+    def unanswered(self, *origins: str) -> None:
+        """From now on the browser gets no answer there."""
+        for origin in origins:
+            self.page.context.route(f"{origin}/**", lambda route: route.abort())
 
     def press(self, button: str = "main form button") -> None:
         """Press a button that leads to another page."""
@@ -41,9 +54,15 @@ class Visit:
         self.page.locator(f"[data-say={code}]").wait_for()
 
     def open(self, link: str) -> None:
-        """Open a link of the household by its button."""
-        self.go(self.house.links[link])
+        """Open a link by its button: one of the household's by its name, any other by its URL."""
+        self.go(self.house.links.get(link, link))
         self.press("#open button")
+
+    def keep(self, link: str) -> None:
+        """Open a link, and keep it open while its page is."""
+        self.open(link)
+        self.page.locator("#keep input").check()
+        self.says("kept")
 
 
 Way = Callable[[Visit], None]
@@ -59,7 +78,7 @@ def shared(way: Way) -> Way:
     """The same from a carrier's address."""
 
     def reach(visit: Visit) -> None:
-        visit.page.set_extra_http_headers({"X-Forwarded-For": f"100.64.7.{visit.house.number() % 250 + 2}"})
+        visit.come_from(f"100.64.7.{visit.house.number() % 250 + 2}")
         way(visit)
 
     return reach
@@ -114,35 +133,32 @@ def both_families(visit: Visit) -> None:
     def other(route: Route) -> None:
         route.continue_(headers={**route.request.headers, "x-forwarded-for": "2001:db8:42::7"})
 
-    visit.page.context.route("https://open6.test:8443/**", other)
+    visit.page.context.route(f"{OTHER_FAMILY}/**", other)
     visit.open("one")
     visit.says("both-families")
 
 
 def other_family(visit: Visit) -> None:
     """The service is reached by the other family alone, which the visitor's network has not."""
-    visit.page.context.route("https://open6.test:8443/**", lambda route: route.abort())
+    visit.unanswered(OTHER_FAMILY)
     visit.open("other-family")
     visit.says("needs")
 
 
 def no_answer(visit: Visit) -> None:
     """The service does not run."""
-    visit.page.context.route("https://home.test:8096/**", lambda route: route.abort())
+    visit.unanswered(FILMS)
     visit.open("films")
     visit.says("no-answer")
 
 
 def kept(visit: Visit) -> None:
-    visit.open("one")
-    visit.page.locator("#keep input").check()
-    visit.says("kept")
+    visit.keep("one")
 
 
 def over(visit: Visit) -> None:
     """The time that it was open for has passed."""
-    visit.go(visit.house.link("Mamie", ("game",), **{"for": "2s"}))
-    visit.press("#open button")
+    visit.open(visit.house.link("Mamie", ("game",), **{"for": "2s"}))
     visit.page.locator("#countdown a.button").wait_for()
 
 
@@ -154,13 +170,11 @@ def forgotten(visit: Visit) -> None:
 def moved(visit: Visit) -> None:
     url = visit.house.link(addresses=1)
     visit.house.visitor(visit.house.address()).open(url)
-    visit.go(url)
-    visit.press("#open button")
+    visit.open(url)
 
 
 def still_open(visit: Visit) -> None:
-    visit.go(visit.house.link(uses=1))
-    visit.press("#open button")
+    visit.open(visit.house.link(uses=1))
     visit.go(visit.page.url)
 
 
@@ -196,9 +210,12 @@ def home_open(visit: Visit) -> None:
 
 
 def from_elsewhere(where: str) -> Way:
+    """Another site sends a form there: to a path, or to one of the household's links."""
+
     def reach(visit: Visit) -> None:
+        target = urljoin(URL, visit.house.links.get(where, where))
         visit.page.set_content(
-            f'<main><form method="post" action="{URL}{where}"><input type="hidden" name="form" value="x"><button>x</button></form></main>'
+            f'<main><form method="post" action="{target}"><input type="hidden" name="form" value="x"><button>x</button></form></main>'
         )
         visit.press()
 
@@ -206,7 +223,7 @@ def from_elsewhere(where: str) -> Way:
 
 
 def banned(visit: Visit) -> None:
-    visit.page.context.set_extra_http_headers({"X-Forwarded-For": "203.0.113.99"})
+    visit.come_from("203.0.113.99")
     visit.go("/sign-in")
     visit.send(name="mamie", password=PASSWORD)
 
@@ -270,6 +287,12 @@ def mine(visit: Visit) -> None:
 
 def mine_open(visit: Visit) -> None:
     mine(visit)
+    all_ticked(visit)
+
+
+def all_ticked(visit: Visit) -> None:
+    """Somebody opens all that they may."""
+    visit.go("/me")
     for box in visit.page.locator("[name=services]").all():
         box.check()
     visit.press("form[action='/me/open'] button")
@@ -292,7 +315,7 @@ def nothing_ticked(where: str, **fields: str) -> Way:
 
 def mine_elsewhere(visit: Visit) -> None:
     mine_open(visit)
-    visit.page.context.set_extra_http_headers({"X-Forwarded-For": visit.house.address()})
+    visit.come_from(visit.house.address())
     visit.go("/me")
 
 
