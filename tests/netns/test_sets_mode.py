@@ -34,66 +34,78 @@ GATE4, VISITOR4, STRANGER4 = "192.0.2.1", "192.0.2.10", "192.0.2.66"
 GATE6, VISITOR6, PREFIX = "2001:db8:1::1", "2001:db8:1::10", "2001:db8:1::/64"
 
 
-def reboot(record: Path) -> None:
-    """As if the machine had: what is left is the record, which is of another boot."""
+def filter_with(definitions: str, family: str = "inet") -> str:
+    return f"flush ruleset\ntable {family} filter {{\n{definitions}\n}}\n"
+
+
+def named(definition: str) -> str:
+    return filter_with(f"set cloud4 {{ {definition} }}")
+
+
+@contextlib.contextmanager
+def started(policy: Policy, record: Path | None = None, brings_back: int = 0) -> Iterator[Gate]:
+    with contextlib.closing(Gate(policy, record=record)) as gate:
+        assert gate.start() == brings_back
+        yield gate
+
+
+def let_in(gate: Gate, *addresses: str) -> None:
+    gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in addresses])
+
+
+ADMINS = filter_with("set cloud4 { type ipv4_addr; flags timeout; }\nset cloud6 { type ipv6_addr; flags timeout; }")
+
+
+@pytest.fixture
+def record(tmp_path) -> Path:
+    return tmp_path / "grants.jsonl"
+
+
+def reboot(nft, record: Path, ruleset: str = ADMINS) -> None:
+    """As if the machine had, into a ruleset: what is left is the record, which is of another boot."""
+    nft(ruleset)
     stamp, _, rest = record.read_bytes().partition(b"\n")
     at = stamps.parse(stamp)
     record.write_bytes(replace(at, at=replace(at.at, boot="another")).line() + rest)
 
 
-def test_after_a_boot_grants_come_back_into_the_admins_sets(network, nft, tmp_path):
-    record = tmp_path / "grants.jsonl"
-    admins = filter_with(
-        "set cloud4 { type ipv4_addr; flags timeout; elements = { 198.51.100.7 } }\nset cloud6 { type ipv6_addr; flags timeout; }"
-    )
+def test_after_a_boot_grants_come_back_into_the_admins_sets(network, nft, record):
+    admins = ADMINS.replace("flags timeout;", "flags timeout; elements = { 198.51.100.7 };", 1)
     nft(admins)
-    with contextlib.closing(Gate(ONE, record=record)) as gate:
-        gate.start()
-        gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, PREFIX, "203.0.113.9")])
+    with started(ONE, record) as gate:
+        let_in(gate, VISITOR4, PREFIX, "203.0.113.9")
         gate.decide([Revoke(2, None, "203.0.113.9", None, everything=False)])
     nft(admins)  # the same boot: whoever emptied the sets wanted that
-    with contextlib.closing(Gate(ONE, record=record)) as gate:
-        assert gate.start() == 0
-        gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, PREFIX)])
-    nft(admins)
-    reboot(record)
-    with contextlib.closing(Gate(ONE, record=record)) as gate:
-        assert gate.start() == 2
+    with started(ONE, record) as gate:
+        let_in(gate, VISITOR4, PREFIX)
+    reboot(nft, record, admins)
+    with started(ONE, record, brings_back=2):
         found = kernel(policy=ONE)
         assert set(found) == {VISITOR4, "198.51.100.7"}
         assert 0 < found[VISITOR4] <= HOUR * 1000
         assert list(kernel("cloud6", ONE)) == ["2001:db8:1::"]
 
 
-def test_a_start_that_ends_before_the_daemon_runs_brings_nothing_back_a_second_time(network, nft, tmp_path):
+def test_a_start_that_ends_before_the_daemon_runs_brings_nothing_back_a_second_time(network, nft, record):
     """The portal's port is taken, say, and it is tried again and again."""
-    record = tmp_path / "grants.jsonl"
-    admins = filter_with("set cloud4 { type ipv4_addr; flags timeout; }\nset cloud6 { type ipv6_addr; flags timeout; }")
-    nft(admins)
-    with contextlib.closing(Gate(ONE, record=record)) as gate:
-        gate.start()
-        gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, "203.0.113.9")])
-    nft(admins)
-    reboot(record)
-    with contextlib.closing(Gate(ONE, record=record)) as gate:
-        assert gate.start() == 2
+    nft(ADMINS)
+    with started(ONE, record) as gate:
+        let_in(gate, VISITOR4, "203.0.113.9")
+    reboot(nft, record)
+    with started(ONE, record, brings_back=2):
+        pass
     nft("delete element inet filter cloud4 { 203.0.113.9 }")
-    with contextlib.closing(Gate(ONE, record=record)) as gate:
-        assert gate.start() == 1
+    with started(ONE, record, brings_back=1):
+        pass
     assert list(kernel(policy=ONE)) == [VISITOR4]
 
 
-def test_after_a_boot_what_no_longer_fits_into_an_admins_set_is_told_and_the_rest_comes_back(network, nft, tmp_path):
-    record = tmp_path / "grants.jsonl"
-    admins = filter_with("set cloud4 { type ipv4_addr; flags timeout; }\nset cloud6 { type ipv6_addr; flags timeout; }")
-    nft(admins)
-    with contextlib.closing(Gate(ONE, record=record)) as gate:
-        gate.start()
-        gate.decide([Grant(1, {"cloud": HOUR}, f"203.0.113.{n}", "cli", "", None) for n in range(1, 9)])
-    nft(admins.replace("flags timeout;", "flags timeout; size 3;"))
-    reboot(record)
-    with contextlib.closing(Gate(ONE, record=record)) as gate:
-        assert gate.start() == 3
+def test_after_a_boot_what_no_longer_fits_into_an_admins_set_is_told_and_the_rest_comes_back(network, nft, record):
+    nft(ADMINS)
+    with started(ONE, record) as gate:
+        let_in(gate, *(f"203.0.113.{n}" for n in range(1, 9)))
+    reboot(nft, record, ADMINS.replace("flags timeout;", "flags timeout; size 3;"))
+    with started(ONE, record, brings_back=3) as gate:
         assert len(kernel(policy=ONE)) == 3
         assert [event["event"] for event in gate.events()] == ["foreign-revoke"] * 5
 
@@ -150,14 +162,6 @@ def kernel(name: str = "cloud4", policy: Policy = POLICY) -> dict[str, int | Non
     with contextlib.closing(NetlinkSets(policy.family, policy.table)) as sets, contextlib.suppress(KernelError):
         return {str(ip_address(found.key)): found.left_ms for part in sets.dump(name) for found in part}
     return {}
-
-
-def filter_with(definitions: str, family: str = "inet") -> str:
-    return f"flush ruleset\ntable {family} filter {{\n{definitions}\n}}\n"
-
-
-def named(definition: str) -> str:
-    return filter_with(f"set cloud4 {{ {definition} }}")
 
 
 FIT = [
@@ -326,10 +330,9 @@ MORE = replace(ONE, services={**ONE.services, "more": replace(CLOUD, name="more"
 @pytest.mark.parametrize("made", [True, False], ids=["nothing to make", "sets to make"])
 def test_the_admins_reload_in_the_instant_of_ours_takes_no_grant_away(network, nft, monkeypatch, made):
     nft(EXAMPLE.read_text())
-    with contextlib.closing(Gate(ONE)) as gate:
-        gate.start()
+    with started(ONE) as gate:
         settle(gate)
-        gate.decide([Grant(1, {"cloud": HOUR}, address, "cli", "", None) for address in (VISITOR4, PREFIX)])
+        let_in(gate, VISITOR4, PREFIX)
         waits = loaded_at_the_same_instant(gate, monkeypatch, nft, EXAMPLE.read_text())
         gate.reload(ONE if made else MORE)
         assert not waits
@@ -345,8 +348,7 @@ def test_the_admins_reload_in_the_instant_of_ours_takes_no_grant_away(network, n
 
 @pytest.mark.parametrize("again", [EXAMPLE.read_text(), named("type ipv4_addr; flags timeout;"), "flush ruleset"])
 def test_the_admins_reload_in_the_middle_of_a_repair_is_not_taken_for_what_was_repaired(network, nft, monkeypatch, again):
-    with contextlib.closing(Gate(POLICY)) as gate:
-        gate.start()
+    with started(POLICY) as gate:
         settle(gate)
         gate.decide([Grant(1, {"cloud": HOUR, "game": HOUR}, VISITOR4, "cli", "", None)])
         nft("delete set inet filter game4")
@@ -359,8 +361,7 @@ def test_the_admins_reload_in_the_middle_of_a_repair_is_not_taken_for_what_was_r
 
 def test_an_admins_rules_that_leave_the_sets_alone_are_no_repair(network, nft):
     nft(EXAMPLE.read_text())
-    with contextlib.closing(Gate(POLICY)) as gate:
-        gate.start()
+    with started(POLICY) as gate:
         settle(gate)
         nft("add chain inet filter more\nadd rule inet filter more accept")
         settle(gate)
