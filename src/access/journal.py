@@ -5,12 +5,19 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 SOCKET = "/run/systemd/journal/socket"
 
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 """Levels, as syslog(3) and `journalctl --priority` have them."""
+
+
+class Log(Protocol):
+    """What takes texts as `say` does."""
+
+    def __call__(self, text: str, level: int = ERROR, /) -> None:
+        """Take a text: an error, unless its level says otherwise."""
 
 
 def _is_standard_error() -> bool:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import signal
 import sys
 import time
@@ -28,7 +27,6 @@ from teller.teller import House, Teller
 from teller.words import Words
 
 _LOCALE = Path(__file__).parents[2] / "locale"
-_USUAL = re.compile(r"the daemon answers again$|reported |would report |\S+ is reported already$")
 
 
 def do(options: argparse.Namespace) -> int:
@@ -135,8 +133,8 @@ def _words(config: Config) -> Words:
     return Words(catalogue, urlsplit(config.settings.url).hostname or "")
 
 
-def _log(message: str) -> None:
-    journal.say(clean(message), journal.INFO if _USUAL.match(message) else journal.ERROR)
+def _log(message: str, level: int = journal.ERROR) -> None:
+    journal.say(clean(message), level)
 
 
 class _Daemon:

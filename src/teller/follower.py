@@ -1,8 +1,8 @@
 """Rings when something happened."""
 
 import threading
-from collections.abc import Callable
 
+from access import journal
 from teller.source import Silent, Source
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
@@ -14,7 +14,7 @@ class Follower(threading.Thread):
     The entries themselves are read where they are kept, so that none is missed; here each only sets `bell`.
     """
 
-    def __init__(self, source: Source, bell: threading.Event, log: Callable[[str], None]) -> None:
+    def __init__(self, source: Source, bell: threading.Event, log: journal.Log) -> None:
         super().__init__(daemon=True, name="follower")
         self._source = source
         self._bell = bell
@@ -32,7 +32,7 @@ class Follower(threading.Thread):
             try:
                 for _entry in self._source.follow():
                     if silent:
-                        self._log("the daemon answers again")
+                        self._log("the daemon answers again", journal.INFO)
                     wait_s, silent = _FIRST_WAIT_S, False
                     self._bell.set()
                 message = "the daemon has ended"

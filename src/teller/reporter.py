@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from ipaddress import IPv4Network, IPv6Network
 
+from access import journal
 from teller import abuse_child, child
 from teller.clean import clean
 from teller.granted import Granted
@@ -19,7 +20,7 @@ class Reporter:
     """`reports` decides; here they are sent, or with dry_run told in the log."""
 
     def __init__(
-        self, settings: AbuseIpdb, trusted: Iterable[IPv4Network | IPv6Network], granted: Granted, book: Book, log: Callable[[str], None]
+        self, settings: AbuseIpdb, trusted: Iterable[IPv4Network | IPv6Network], granted: Granted, book: Book, log: journal.Log
     ) -> None:
         self._settings = settings
         self._log = log
@@ -31,7 +32,7 @@ class Reporter:
         """Try each. What the service surely has not is tried again."""
         if self._settings.dry_run:
             for report in reports:
-                self._log(f"would report {told(report)}")
+                self._log(f"would report {told(report)}", journal.INFO)
                 self.reports.settle(report, "taken")
             return
         try:
@@ -65,7 +66,7 @@ class Reporter:
         match verdict:
             case "taken" | "known":
                 self._failures = 0
-                self._log(f"reported {told(report)}" if verdict == "taken" else f"{report.ip} is reported already")
+                self._log(f"reported {told(report)}" if verdict == "taken" else f"{report.ip} is reported already", journal.INFO)
                 self.reports.settle(report, "taken")
             case "refused":
                 self._log(f"AbuseIPDB refuses the report of {report.ip}: {detail}")

@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
+from access import journal
 from access.files import NotSaved
 from access.moment import Clock
 from teller import granted
@@ -50,7 +50,7 @@ class Teller:
     """
 
     def __init__(
-        self, settings: TellerSettings, house: House, source: Source, words: Words, log: Callable[[str], None], *, clock: Clock = time.time
+        self, settings: TellerSettings, house: House, source: Source, words: Words, log: journal.Log, *, clock: Clock = time.time
     ) -> None:
         """Read the state. Raises StateError."""
         self._settings = settings

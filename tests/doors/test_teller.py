@@ -51,6 +51,8 @@ class Home:
     def teller(self) -> Process:
         command = [str(ROOT / "bin" / "safeip"), "--config", str(self.gateway.config), "tell"]
         env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        log = self.log.stat()
+        env["JOURNAL_STREAM"] = f"{log.st_dev}:{log.st_ino}"
         found = self.gateway.host.start(*command, log=self.log, env=env)
         state = self.gateway.state_dir / "teller" / "teller.json"
         wait_for("the teller's first look", lambda: state.exists() or found.poll() is not None, 60)
@@ -105,7 +107,9 @@ def test_what_happens_is_told_once_over_deaths_and_restarts(home: Home) -> None:
     kept = home.log.read_text() + home.inbox.read_text() + "".join(file.read_text() for file in (gateway.state_dir / "teller").iterdir())
     assert "s3cret" not in kept
     assert link.rpartition("/")[2] not in kept
-    assert "the daemon answers again" in home.log.read_text()
+    said = home.log.read_text().splitlines()
+    assert "<6>safeip: the daemon answers again" in said
+    assert "<3>safeip: the daemon has ended; tried again until it answers" in said
 
 
 def test_who_scans_is_reported_and_who_was_let_in_is_not(home: Home) -> None:

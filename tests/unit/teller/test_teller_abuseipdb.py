@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from access import journal
 from access.moment import moment_text
 from lab.abuseipdb import AbuseIpdb
 from teller import abuse_child, reporter
@@ -26,7 +27,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Teller:
-    """A reporter at a server's door. `log` is what it said."""
+    """A reporter at a server's door. `log` is what it said of trouble, `usual` what else."""
 
     def __init__(self, tmp_path: Path, url: str, *, key: str = KEY, **more: object) -> None:
         key_file = tmp_path / "key"
@@ -35,9 +36,13 @@ class Teller:
         granted = Granted(str(tmp_path / "granted.json"))
         granted.begin(0)
         self.log: list[str] = []
+        self.usual: list[str] = []
         self.book = Book()
         settings = Settings(key_file=str(key_file), url=url, scans=True, **more)  # type: ignore[arg-type]
-        self.reporter = Reporter(settings, (ip_network("10.0.0.0/8"),), granted, self.book, self.log.append)
+        self.reporter = Reporter(settings, (ip_network("10.0.0.0/8"),), granted, self.book, self.say)
+
+    def say(self, line: str, level: int = journal.ERROR) -> None:
+        {journal.ERROR: self.log, journal.INFO: self.usual}[level].append(line)
 
     def scans(self, *addresses: str, now: int) -> list[Report]:
         """Decide and send, as the teller does."""
@@ -67,6 +72,8 @@ def test_a_report_arrives_as_documented(tmp_path: Path) -> None:
             "timestamp": moment_text(at).replace("Z", "+00:00"),
         }  # fmt: skip
         assert it.scans("203.0.113.66", now=at + 60) == [], "the quiet time"
+        assert [line.partition(" (")[0] for line in it.usual] == ["reported 203.0.113.1", "reported 203.0.113.66"]
+        assert it.log == []
         assert it.book.count == 2
 
 
@@ -77,6 +84,8 @@ def test_the_same_address_that_somebody_else_reported_with_this_key_is_no_failur
         it.scans("203.0.113.1", "203.0.113.2", now=now())
         assert [taken["ip"] for taken in server.taken] == ["203.0.113.2"]
         assert it.book.not_before == 0
+        assert it.usual[0] == "203.0.113.1 is reported already"
+        assert it.log == []
         assert set(it.book.reported) == {"203.0.113.1", "203.0.113.2"}
 
 
@@ -176,7 +185,8 @@ def test_a_dry_run_asks_nobody_and_says_what_it_would(tmp_path: Path) -> None:
         it = Teller(tmp_path, server.url, dry_run=True)
         it.scans("203.0.113.1", now=now())
         assert server.asked == 0
-        assert it.log[0].startswith("would report 203.0.113.1 (categories 14, ")
+        assert it.usual[0].startswith("would report 203.0.113.1 (categories 14, ")
+        assert it.log == []
         assert it.scans("203.0.113.1", now=now() + 60) == [], "with the quiet time of a real one"
 
 

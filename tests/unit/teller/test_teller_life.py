@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from access import files
+from access import files, journal
 from access.files import NotSaved, StateError
 from access.moment import moment_text
 from lab.abuseipdb import AbuseIpdb as Server
@@ -93,13 +93,17 @@ class Home:
             Notifications(urls_file=str(self.urls), **more), AbuseIpdb(key_file=str(key), url=self.server.url, scans=True, ports=3)
         )
         self.log: list[str] = []
+        self.usual: list[str] = []
         self.now = time.time()
         self.begin()
 
     def begin(self) -> None:
         """A new process, as far as the state goes."""
-        self.teller = Teller(self.settings, House(str(self.directory), ()), self.daemon, WORDS, self.log.append, clock=lambda: self.now)
+        self.teller = Teller(self.settings, House(str(self.directory), ()), self.daemon, WORDS, self.say, clock=lambda: self.now)
         self.step()
+
+    def say(self, line: str, level: int = journal.ERROR) -> None:
+        {journal.ERROR: self.log, journal.INFO: self.usual}[level].append(line)
 
     def step(self, later_s: float = 0, *, rung: bool = True) -> None:
         self.now += later_s
@@ -278,7 +282,7 @@ def test_it_runs_by_itself_and_ends_when_it_is_told_to(tmp_path: Path, monkeypat
     monkeypatch.setattr(tellers, "_SETTLE_S", 0.05)
     home = Home(tmp_path)
     with home.inbox, home.server:
-        teller = Teller(home.settings, House(str(home.directory), ()), home.daemon, WORDS, home.log.append)
+        teller = Teller(home.settings, House(str(home.directory), ()), home.daemon, WORDS, home.say)
         runs = threading.Thread(target=teller.run, daemon=True)
         runs.start()
         home.daemon.opens("192.0.2.1")
@@ -288,7 +292,7 @@ def test_it_runs_by_itself_and_ends_when_it_is_told_to(tmp_path: Path, monkeypat
         home.daemon.silent = False
         home.daemon.opens("192.0.2.2")
         wait_for("the next message", lambda: len(home.told) == 2, 60)
-        assert "the daemon answers again" in home.log
+        assert "the daemon answers again" in home.usual
         teller.stop()
         runs.join(30)
         assert not runs.is_alive()
