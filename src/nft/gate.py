@@ -35,20 +35,22 @@ class Gate:
         policy: Policy,
         custom: str | None = None,
         warn: Callable[[str], None] = print,
+        over: Callable[[str], None] = print,
         record: Path | None = None,
     ) -> None:
         """Open netlink and libnftables; the kernel is not changed yet. Raises PermissionError.
 
         `custom` is the path of a file of the admin's rules, `record` that of the record of what is open, from which
-        it comes back where the kernel forgets it. `warn` takes one line for the log.
+        it comes back where the kernel forgets it. For the log, `warn` takes a line of what is wrong, `over` one of
+        what was wrong and is right again.
         """
         self._measures = Measures()
         self._custom = custom
         self._trials: Bindings | None = None
         self._sets = sets_of(policy)
-        self._rules = Rules(self._sets, custom, warn)
+        self._rules = Rules(self._sets, custom, warn, over)
         self._ledger = Ledger(policy, record)
-        self._repair = Repair(self._ledger, self._sets, self._rules, warn)
+        self._repair = Repair(self._ledger, self._sets, self._rules, warn, over)
         self._adoption = Adoption(self._ledger, self._sets, self._repair)
 
     def fileno(self) -> int:

@@ -25,11 +25,14 @@ class Repair:
     What cannot be put right is told aloud once, and tried again each second and whenever more is heard.
     """
 
-    def __init__(self, ledger: Ledger, sets: NetlinkSets, rules: Rules, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, sets: NetlinkSets, rules: Rules, warn: Callable[[str], None], over: Callable[[str], None]
+    ) -> None:
         self._ledger = ledger
         self._sets = sets
         self._rules = rules
         self._warn = warn
+        self._over = over
         self._table = f"{ledger.policy.family} {ledger.policy.table}"
         self._listener = Listener(ledger.policy.family, ledger.policy.table, sets.port)
         self.heard = Heard()
@@ -192,7 +195,7 @@ class Repair:
         self._since_s = 0.0
         if self._told:
             self._told = ""
-            self._warn(f"table {self._table} is as it should be again")
+            self._over(f"table {self._table} is as it should be again")
         if told:
             self.repairs += 1
             self._ledger.tell({"event": "repaired", "grants": self._ledger.book.grants(), "ms": took_ms})

@@ -20,10 +20,11 @@ _AT_ONCE = 5000  # elements in one transaction
 class Rules:
     """The rules that a policy asks for. `custom` is the path of the admin's own, which need not be there."""
 
-    def __init__(self, sets: NetlinkSets, custom: str | None, warn: Callable[[str], None]) -> None:
+    def __init__(self, sets: NetlinkSets, custom: str | None, warn: Callable[[str], None], over: Callable[[str], None]) -> None:
         self._sets = sets
         self._custom = custom
         self._warn = warn
+        self._over = over
         self._bindings = Bindings()
         self.unfit: frozenset[str] = frozenset()
 
@@ -94,7 +95,7 @@ class Rules:
         for name in found.keys() - self.unfit:
             self._warn(f"{found[name]}; until then nobody is let in through it")
         for name in sorted(self.unfit - found.keys()):
-            self._warn(f"set {name} of table {policy.family} {policy.table} holds grants again")
+            self._over(f"set {name} of table {policy.family} {policy.table} holds grants again")
         self.unfit = frozenset(found)
 
 

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from access import journal
@@ -44,14 +45,15 @@ def run(config: Config) -> int:
             signals = stack.enter_context(_signals())
             systemd = Systemd()
             record = Path(config.gate_dir, "grants.jsonl")
-            gate = stack.enter_context(contextlib.closing(Gate(config.policy, config.custom, log, record)))
+            over = partial(journal.say, level=journal.WARNING)
+            gate = stack.enter_context(contextlib.closing(Gate(config.policy, config.custom, journal.say, over, record)))
             gate.start()
             closed = Closed(config.gate_dir)
             _write(closed, config)
             started.write(config)
             told = warnings(config)
             for warning in told:
-                log(f"warning: {warning}")
+                journal.say(f"warning: {warning}", journal.WARNING)
             with contextlib.ExitStack() as bound:  # the gate itself keeps no listening socket
                 listeners = [bound.enter_context(sockets.listener(listen)) for listen in config.settings.listens]
                 reader = privileges.reader_account()
@@ -59,13 +61,13 @@ def run(config: Config) -> int:
                 portal = PortalProcess(replace(config.settings, warnings=told), listeners, control, account, reader)
             server = stack.enter_context(contextlib.closing(Server(gate, portal.connection)))
             stack.callback(portal.end)
-            reload = stack.enter_context(contextlib.closing(Reload(config, gate, server, closed, systemd, log)))
+            reload = stack.enter_context(contextlib.closing(Reload(config, gate, server, closed, systemd)))
             beat()
             leave_the_old()
-            cell_gate.enter(config, account, log)
+            cell_gate.enter(config, account, journal.say)
             return _serve(server, portal, signals, reload, systemd)
     except (StartError, PermissionError, KernelError, RecordError) as error:
-        log(str(error))
+        journal.say(str(error))
         return os.EX_DATAERR if isinstance(error, RecordError) else 1
 
 
@@ -80,18 +82,9 @@ def down(config: Config) -> int:
             rules.down(config.policy)
             Closed(config.gate_dir).remove()
     except (StartError, KernelError, NotSaved) as error:
-        log(str(error))
+        journal.say(str(error))
         return 1
     return 0
-
-
-def log(line: str) -> None:
-    """One line to standard error, which under systemd is the journal; what tells of nothing usual is an error there."""
-    if line.startswith(("ready", "reloaded ")):
-        level = journal.INFO
-    else:
-        level = journal.WARNING if line.startswith("warning: ") or line.endswith(" again") else journal.ERROR
-    journal.say(line, level)
 
 
 def _serve(server: Server, portal: PortalProcess, signals: socket.socket, reload: Reload, systemd: Systemd) -> int:
@@ -118,7 +111,7 @@ def _serve(server: Server, portal: PortalProcess, signals: socket.socket, reload
     except PortalGone:
         return _end_of(portal, reload)
     except ProtocolError as error:
-        log(f"the portal broke the wire's rules, so everything ends: {error}")
+        journal.say(f"the portal broke the wire's rules, so everything ends: {error}")
         return 1
     systemd.stopping()
     return 0
@@ -127,7 +120,7 @@ def _serve(server: Server, portal: PortalProcess, signals: socket.socket, reload
 def _heed(signs: bytes, reload: Reload) -> None:
     for sign in signs:
         if sign == READY and not reload.is_open:
-            log("ready")
+            journal.say("ready", journal.INFO)
             reload.open()
         elif sign in {CERTIFICATE_OLD, CERTIFICATE_GOOD}:
             reload.certificate_is_old = sign == CERTIFICATE_OLD
@@ -139,7 +132,7 @@ def _end_of(portal: PortalProcess, reload: Reload) -> int:
     if code in _FOR_GOOD and not reload.is_open:
         return code
     if code != 1:  # with these it has said why
-        log(f"the portal ended with status {code}")
+        journal.say(f"the portal ended with status {code}")
     return 1
 
 
@@ -148,7 +141,7 @@ def _write(closed: Closed, config: Config) -> None:
     try:
         closed.write(config.policy)
     except NotSaved as error:
-        log(f"{error}; at the next boot it may close less than {config.path} says, until the daemon runs")
+        journal.say(f"{error}; at the next boot it may close less than {config.path} says, until the daemon runs")
 
 
 def _require_capability() -> None:

@@ -3,10 +3,11 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
+from access import journal
 from access.files import NotSaved
 from nft.gate import Gate
 from nft.policy import Policy
@@ -35,15 +36,12 @@ class Reload:
     gate's loop, which calls `go_on` when `fileno` becomes readable.
     """
 
-    def __init__(
-        self, config: Config, gate: Gate, server: Server, closed: Closed, systemd: Systemd, log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, config: Config, gate: Gate, server: Server, closed: Closed, systemd: Systemd) -> None:
         self._config = config
         self._gate = gate
         self._server = server
         self._closed = closed
         self._systemd = systemd
-        self._log = log
         self.certificate_is_old = False
         """What the portal tells: newer certificate files are not taken up."""
         self._wanted = self._failed = self.is_open = False
@@ -92,8 +90,8 @@ class Reload:
             self._refused(read)
         elif isinstance(read, ConfigError | NotSaved):
             for line in str(read).splitlines():
-                self._log(line)
-            self._log("not reloaded: nothing was changed")
+                journal.say(line)
+            journal.say("not reloaded: nothing was changed")
         elif read is not None:
             raise read
         self._systemd.ready(self.status())
@@ -132,19 +130,19 @@ class Reload:
             try:
                 self._closed.write(self._config.policy)
             except NotSaved as second:
-                self._log(f"{second}; it closes what {new.path} says, from the next boot on")
+                journal.say(f"{second}; it closes what {new.path} says, from the next boot on")
             self._refused(error)
             return False
         for event in events(new, self._told):
             self._server.tell(event)
-        self._log(f"reloaded {new.path}: {changes(self._config, new)}")
+        journal.say(f"reloaded {new.path}: {changes(self._config, new)}", journal.INFO)
         for warning in self._told:
-            self._log(f"warning: {warning}")
+            journal.say(f"warning: {warning}", journal.WARNING)
         self._config = new
         return True
 
     def _refused(self, error: KernelError) -> None:
-        self._log(f"not reloaded: the kernel refuses the ruleset: {error}; nothing was changed")
+        journal.say(f"not reloaded: the kernel refuses the ruleset: {error}; nothing was changed")
 
     def _join(self) -> None:
         if self._reading is not None:

@@ -297,16 +297,17 @@ def test_a_state_directory_of_somebody_elses_is_refused(stopped, spoil, says):
     assert says in refused(stopped)
 
 
-def test_a_table_that_belongs_to_another_program_is_told(stopped):
-    """Another program's table stands in the way and cannot be taken away: it belongs to that program."""
+@contextlib.contextmanager
+def owned(gateway: Gateway):
+    """The table belongs to another program."""
     ready, owner_up = threading.Event(), threading.Event()
 
     def own() -> None:
         import nftables
 
-        with stopped.host.entered():
+        with gateway.host.entered():
             nft = nftables.Nftables()
-            assert nft.cmd("add table inet safeip { flags owner; }")[0] == 0
+            assert nft.cmd("add table inet safeip\ndelete table inet safeip\nadd table inet safeip { flags owner; }")[0] == 0
             owner_up.set()
             ready.wait()
 
@@ -314,12 +315,45 @@ def test_a_table_that_belongs_to_another_program_is_told(stopped):
     owner.start()
     try:
         assert owner_up.wait(10)
-        process = stopped.launch()
-        assert process.wait(20) == 1
-        assert "another program keeps table inet safeip" in process.tail().splitlines()[-1]
+        yield
     finally:
         ready.set()
         owner.join()
+
+
+def test_a_table_that_belongs_to_another_program_is_told(stopped):
+    """Another program's table stands in the way and cannot be taken away: it belongs to that program."""
+    with owned(stopped):
+        process = stopped.launch()
+        assert process.wait(20) == 1
+        assert "another program keeps table inet safeip" in process.tail().splitlines()[-1]
+
+
+def test_the_journal_hears_of_each_line_what_it_is(stopped, monkeypatch):
+    """Errors, warnings, what is over again, and what is usual; the level stands before each line."""
+    stopped.log.touch()
+    file = stopped.log.stat()
+    monkeypatch.setenv("JOURNAL_STREAM", f"{file.st_dev}:{file.st_ino}")
+    stopped.configure(portal={"listen_proxy_protocol": ["127.0.0.1:9443"], "trusted_proxies": ["10.0.0.0/30"]})
+    expected: list[str] = []
+
+    def said(*lines: str) -> None:
+        expected.extend(lines)
+        wait_for(lines[-1], lambda: len(stopped.log.read_text().splitlines()) >= len(expected))
+        found = stopped.log.read_text().splitlines()
+        assert [line[: len(begin)] for line, begin in zip(found, expected, strict=True)] == expected, found
+
+    wide = "<4>safeip: warning: portal.trusted_proxies: 10.0.0.0/30 is wider"
+    stopped.start()
+    said(wide, "<6>safeip: ready")
+    with owned(stopped):
+        said("<3>safeip: table inet safeip cannot be put right")
+    said("<4>safeip: table inet safeip is as it should be again")
+    stopped.daemon.signal(signal.SIGHUP)
+    said("<6>safeip: reloaded ", wide)
+    stopped.config.write_text(stopped.config.read_text() + "\n[nonsense]\n")
+    stopped.daemon.signal(signal.SIGHUP)
+    said(f"<3>safeip: {stopped.config}: nonsense", "<3>safeip: not reloaded: nothing was changed")
 
 
 def test_down_opens_everything_but_not_behind_a_daemons_back(gateway):

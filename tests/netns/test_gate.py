@@ -24,8 +24,8 @@ HOLDER = "link:k3v9aa"
 
 
 @contextlib.contextmanager
-def opened(policy: Policy = POLICY, custom: str | None = None, warnings: list[str] | None = None):
-    gate = Gate(policy, custom, (warnings if warnings is not None else []).append)
+def opened(policy: Policy = POLICY, custom: str | None = None, warnings: list[str] | None = None, over: list[str] | None = None):
+    gate = Gate(policy, custom, *((told if told is not None else []).append for told in (warnings, over)))
     try:
         gate.start()
         yield gate

@@ -29,7 +29,7 @@ def record(tmp_path):
 
 @contextlib.contextmanager
 def opened(record=None, policy=POLICY, custom=None, warnings=None):
-    gate = Gate(policy, custom, (warnings if warnings is not None else []).append, record)
+    gate = Gate(policy, custom, (warnings if warnings is not None else []).append, record=record)
     try:
         gate.start()
         yield gate
