@@ -40,6 +40,7 @@ class Repair:
         self.repairs = 0
         self._known: dict[str, tuple[int, int]] = {}
         self._owed: dict[str, list[Entry]] = {}  # still to be put back, the newest last, each as the book has it at its turn
+        self._full: set[str] = set()  # the sets into which no more fits of what is owed
         self._since_s = self._again_s = 0.0
         self._told = ""
         self.heed()
@@ -160,6 +161,7 @@ class Repair:
             heard.lose(name)
         for place in heard.taken:
             self._ledger.take(*place, "foreign-revoke")
+        self._full -= lost
         for name in lost - self._rules.unfit:
             self._owed[name] = self._ledger.book.of_set(name)
         if heard.overflow:
@@ -174,18 +176,21 @@ class Repair:
         now, book = now_ms(), self._ledger.book
         entries = [entry for old in owed[-_SLICE:] if (entry := book.get(name, old.key)) is not None]
         try:
-            fit = self.put_back([Add(element(entry, now)) for entry in entries])
+            fit = 0 if name in self._full else self.put_back([Add(element(entry, now)) for entry in entries])
         except KernelError as error:
             if error.errno == errno.ENOENT or self.moved():
                 self.mend()  # flushed once more in the middle of it
             else:
                 self._refused(f"does not get its grants back yet: {error}")
             return
+        if fit < len(entries):
+            self._full.add(name)
         for entry in entries[fit:]:
             self._ledger.take(name, entry.key, "foreign-revoke")
         del owed[-_SLICE:]
         if not owed:
             del self._owed[name]
+            self._full.discard(name)
         if not self._owed:
             self._done()
 
