@@ -203,13 +203,13 @@ def test_changes_during_a_rewriting_are_in_the_new_file(gate: Gate):
         gate.book.put(new)
     gate.record.rewrite()
     gate.record.go_on()
-    assert gate.record.go_on(), "it goes in slices"
+    assert gate.record._rest is not None, "it goes in slices"
     added = [entry(number) for number in range(30_000, 30_010)]
     for at, new in enumerate(added):
         gate.put(new)
         gate.take(entries[at * 1900])
         gate.record.go_on()
-    assert gate.record.go_on(), "the changes came while it was being written"
+    assert gate.record._rest is not None, "the changes came while it was being written, however far the disk was"
     gate.settle()
     assert gate.on_disk() == list(gate.book)
     assert not list(gate.path.parent.glob("*.new"))
