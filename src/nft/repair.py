@@ -129,7 +129,7 @@ class Repair:
                 self._done(told=broken)
 
     def slice(self) -> None:
-        """Some 5 ms of what waits."""
+        """Some 2 ms of what waits."""
         if time.monotonic() < self._again_s:
             return
         if self._wrong():

@@ -9,7 +9,8 @@ from portal.settings import Network, Settings
 from safeip import double_nat
 from safeip.config import DEFAULT_CONFIG, DEFAULT_STATE_DIR, GATE_STATE, Config
 
-_OWN_UNIT = "/etc/systemd/system/safeip-closed.service"  # the admin's, or the directory of their additions (systemctl edit)
+_OWN_UNIT = "/etc/systemd/system/safeip-closed.service"  # the admin's, and beside it the directory of their additions (systemctl edit)
+_CLOSES = ("ConditionPathExists", "ExecStart", "ExecReload")  # its lines that name closed.nft
 
 
 def warnings(config: Config) -> list[str]:
@@ -64,11 +65,24 @@ def _of_scans(config: Config) -> Iterator[str]:
 def _of_boot(config: Config) -> Iterator[str]:
     if config.path != DEFAULT_CONFIG or config.state_dir == DEFAULT_STATE_DIR or config.policy.mode == "sets":
         return
-    if not any(Path(place).exists() for place in (_OWN_UNIT, f"{_OWN_UNIT}.d")):
+    closed = f"{config.gate_dir}/closed.nft"
+    if not _loaded_at_boot(closed):
         yield (
             f"state_dir: safeip-closed.service loads {DEFAULT_STATE_DIR}/{GATE_STATE}/closed.nft at boot, and nobody writes that one, so that "
-            f"a boot closes nothing until the daemon runs; have it load {config.gate_dir}/closed.nft (systemctl edit safeip-closed), or leave state_dir out"
+            f"a boot closes nothing until the daemon runs; have its lines {', '.join(_CLOSES[:-1])} and {_CLOSES[-1]} name {closed} "
+            "(systemctl edit safeip-closed), each after an empty one of its kind, or leave state_dir out"
         )
+
+
+def _loaded_at_boot(closed: str) -> bool:
+    """Whether the admin's own lines say so; in the gate's cell, where nobody reads them, whether there are some."""
+    unit, additions = Path(_OWN_UNIT), Path(f"{_OWN_UNIT}.d")
+    try:
+        files = [unit] * unit.exists() + (sorted(additions.iterdir()) if additions.exists() else [])
+        lines = [line.strip() for file in files for line in file.read_text("utf-8", "replace").splitlines()]
+    except OSError:
+        return True
+    return all(any(line.startswith(f"{key}=") and line.endswith(closed) for line in lines) for key in _CLOSES)
 
 
 def _near(network: Network) -> bool:

@@ -113,7 +113,7 @@ def test_a_state_dir_that_the_boot_does_not_know_is_warned_of(path: str, text: s
         [warning] = found
         assert warning.startswith("state_dir: safeip-closed.service loads /var/lib/safeip/gate/closed.nft at boot")
         assert "/srv/safeip/gate/closed.nft" in warning
-        assert "systemctl edit safeip-closed" in warning
+        assert "lines ConditionPathExists, ExecStart and ExecReload name /srv/safeip/gate/closed.nft (systemctl edit safeip-closed)" in warning
     else:
         assert found == []
 
@@ -123,8 +123,19 @@ def test_a_boot_that_was_told_of_the_state_dir_is_not_warned_of(tmp_path: Path, 
     monkeypatch.setattr("safeip.warnings._OWN_UNIT", str(tmp_path / "safeip-closed.service"))
     config = parse_config(text, "/etc/safeip/safeip.toml")
     assert len(warnings(config)) == 1
-    (tmp_path / "safeip-closed.service.d").mkdir()
+    additions = tmp_path / "safeip-closed.service.d"
+    additions.mkdir()
+    assert len(warnings(config)) == 1
+    lines = ["[Service]"]
+    for key, command in (("ExecStart", "/usr/sbin/nft -f "), ("ExecReload", "/usr/sbin/nft -f "), ("ConditionPathExists", "")):
+        assert len(warnings(config)) == 1, "a unit whose condition fails is left out"
+        lines += [f"{key}=", f"{key}={command}/srv/safeip/gate/closed.nft"]
+        (additions / "override.conf").write_text("\n".join(lines), "utf-8")
     assert warnings(config) == []
+    (tmp_path / "safeip-closed.service").symlink_to("/dev/null")
+    assert warnings(config) == [], "the additions are read beside it"
+    (additions / "other.conf").mkdir()
+    assert warnings(config) == [], "what cannot be read is somebody's"
 
 
 def test_neighbours_are_two_hosts_and_not_one_network() -> None:
