@@ -15,10 +15,12 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from statistics import median, quantiles
+from typing import NoReturn
 
 from bench._figures import shown, table
 from bench.foreign_sets import FOREIGN, foreign_list
@@ -35,6 +37,7 @@ HOUR = 3600
 LIVE, SHARED, GONE = 100_000, 10_000, 1000
 EVERY_S, FOR_S, PATIENCE_S = 0.003, 10.0, 120.0
 STAY, ASKED, LEAVE, MANY = 0x0B000000, 0x0C000000, 0x0D000000, 1 << 16
+BUILD = Path(__file__).parents[1] / "build"
 OTHER, FIRST = 1 << 20, 2 << 20  # ids: of what goes on beside; of the grants that are timed
 
 
@@ -77,13 +80,25 @@ def serve(connection: socket.socket, orders: int, directory: Path) -> None:
         server.run()
 
 
+def leave(action: Callable[[], None]) -> NoReturn:
+    """In a fork: do it and end, without what the parent would clear away."""
+    try:
+        action()
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 (told, and nothing else)
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
 class Scene:
     """A gate in a process of its own, its wire, and the answers that come over it."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self.host = stack.enter_context(Namespace("gate", "sipb"))
         self.foreign = foreign_list()
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=".", prefix="build-holds-")))  # a disk; /tmp may be memory
+        BUILD.mkdir(exist_ok=True)
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=BUILD, prefix="holds-")))  # a disk; /tmp may be memory
         self.wire, theirs = socket.socketpair()
         told, self.orders = os.pipe()
         with self.host.entered():
@@ -96,8 +111,7 @@ class Scene:
             if self.child == 0:
                 self.wire.close()
                 os.close(self.orders)
-                serve(theirs, told, directory)
-                os._exit(0)
+                leave(lambda: serve(theirs, told, directory))
         theirs.close()
         os.close(told)
         stack.callback(self.close)
@@ -123,18 +137,26 @@ class Scene:
 
     def whole(self, verb: str, **keys: object) -> None:
         """Ask, and wait for the answer."""
-        number, until = self.ask(verb, **keys), time.monotonic() + PATIENCE_S
+        self.wait(self.ask(verb, **keys))
+
+    def wait(self, number: int) -> None:
+        """For an answer."""
+        until = time.monotonic() + PATIENCE_S
         while number not in self.answered:
-            self.take(until - time.monotonic())
+            if time.monotonic() > until:
+                raise RuntimeError("the gate does not answer")
+            self.take(1)
 
     def granted(self, address: int, holder: str, seconds: int = HOUR) -> int:
         return self.ask("grant", **grant(address, holder, seconds))
 
     def take(self, patience_s: float) -> None:
         """What has come over the wire, or comes in time."""
-        if patience_s > PATIENCE_S or not select.select([self.wire], [], [], max(0.0, patience_s))[0]:
+        if not select.select([self.wire], [], [], patience_s)[0]:
             return
-        *lines, self._rest = (self._rest + self.wire.recv(1 << 20)).split(b"\n")
+        if not (data := self.wire.recv(1 << 20)):
+            raise RuntimeError("the gate's process has ended")
+        *lines, self._rest = (self._rest + data).split(b"\n")
         now = time.monotonic()
         for line in lines:
             if line.startswith(b'{"event"'):
@@ -228,13 +250,15 @@ def beside(scene: Scene, script: str) -> int:
     child = os.fork()
     if child == 0:
         with scene.host.entered():
-            Bindings().load(script)
-        os._exit(0)
+            leave(lambda: Bindings().load(script))
     return child
 
 
 def ended(child: int) -> bool:
-    return os.waitpid(child, os.WNOHANG)[0] != 0
+    pid, status = os.waitpid(child, os.WNOHANG)
+    if status:
+        raise RuntimeError("the other program failed")
+    return pid != 0
 
 
 def flush(scene: Scene) -> Iterator[bool]:
@@ -287,8 +311,7 @@ def main() -> None:
         scene, words = Scene(stack), sys.argv[1:]
         for number in range(SHARED):
             last = scene.granted(STAY + number, "link:gone")
-        for _ in answered(scene, last):
-            scene.take(1)
+        scene.wait(last)
         rows, usual = [], 0.0
         for name, action in ROWS.items():
             if words and action is not None and not any(word in name for word in words):
