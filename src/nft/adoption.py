@@ -142,18 +142,26 @@ class Adoption:
             now, most_ms = now_ms(), self._ledger.most_ms(set_name)
             long = [entry for entry in entries if entry.end_ms > now + most_ms]
             cut = [replace(entry, end_ms=now + most_ms, timeout_ms=most_ms) for entry in long]
-            self._sets.commit([Replace(element(entry, now)) for entry in cut])
+            self._commit(set_name, [Replace(element(entry, now)) for entry in cut])
             for entry in cut:
                 self._ledger.put(entry)
             yield
 
     def _end(self, set_name: str) -> Iterator[None]:
         for entries in self._parts(set_name):
-            if set_name in self._sets.handles():  # an admin's set, in their own table
-                self._sets.commit([Remove(set_name, entry.key) for entry in entries])
+            self._commit(set_name, [Remove(set_name, entry.key) for entry in entries])
             for entry in entries:
                 self._ledger.take(set_name, entry.key, "revoked")
             yield
+
+    def _commit(self, set_name: str, changes: list[Change]) -> None:
+        """But to a set that went with its service, and to an admin's that came to be one which holds no grants."""
+        if set_name in self._sets.handles():
+            try:
+                self._sets.commit(changes)
+            except KernelError as error:
+                if error.errno != errno.EINVAL:
+                    raise
 
     def _parts(self, set_name: str) -> Iterator[list[Entry]]:
         """The entries of a set, some at a time, each as it is at its turn."""

@@ -153,7 +153,7 @@ class Book:
         ends = self._earliest()
         return ends[0].end_ms if ends else None
 
-    def expire(self, now_ms: int, most: int = 1000) -> list[Entry]:
+    def expire(self, now_ms: int, most: int = 250) -> list[Entry]:
         """Strike out and give back what has ended, of at most `most` ends: again while `next_end_ms` has passed."""
         ended: list[Entry] = []
         for _ in range(most):

@@ -21,7 +21,6 @@ from nft.rules import Rules, sets_of
 from nft.sets import Add, Change, Flush, KernelError, Put
 from nft.wire import Ban, Grant, List, Request, Revoke
 
-_AT_START = 5000  # elements put back in one transaction
 _TRIES = 5
 
 Answer = dict[str, Any]
@@ -87,12 +86,11 @@ class Gate:
         self._repair.learn(standing)
         for name in standing:
             self._adoption.everything(name)
-        self._put_back([entry for entry in recorded if entry.set in standing])
+        book = self._ledger.book
+        self._put_back([entry for entry in recorded if entry.set in standing and book.get(entry.set, entry.key) is None])
         anew = self._repair.load(lambda found: self._rules.load(policy, found))
-        self._put_back([entry for entry in recorded if entry.set not in standing])
-        if anew:
-            self._commit([Add(element(entry, now_ms())) for entry in self._ledger.book])
         self._repair.learn(names if anew else names - standing)
+        self._put_back([*(book if anew else ()), *(entry for entry in recorded if entry.set not in standing)])
         self._ledger.begin()
         return len(self._ledger.book)
 
@@ -125,7 +123,7 @@ class Gate:
         try:
             self._repair.load(lambda present: self._rules.replace(policy, present))
         except KernelError:
-            self._repair.load(lambda present: self._rules.load(before, present))
+            self._repair.mend()
             raise
         old = self._repair.names
         self._ledger.policy = policy
@@ -241,14 +239,14 @@ class Gate:
         self._repair.hear()
 
     def _put_back(self, entries: list[Entry]) -> None:
-        """Put into kernel and book what is in neither, and tell what does not fit."""
-        missing = [entry for entry in entries if self._ledger.book.get(entry.set, entry.key) is None]
+        """Put into the kernel what is not in it, and into the book what is not in that, and tell what does not fit."""
         over: set[Entry] = set()
-        for name in {entry.set for entry in missing}:
-            of_set = [entry for entry in missing if entry.set == name]
+        for name in {entry.set for entry in entries}:
+            of_set = [entry for entry in entries if entry.set == name]
             over.update(of_set[self._repair.put_back([Add(element(entry, now_ms())) for entry in of_set]) :])
-        for entry in missing:
-            self._ledger.put(entry)
+        for entry in entries:
+            if self._ledger.book.get(entry.set, entry.key) is not entry:
+                self._ledger.put(entry)
             if entry in over:
                 self._ledger.take(entry.set, entry.key, "foreign-revoke")
 
@@ -262,10 +260,6 @@ class Gate:
             self._repair.heard.touched.pop(place, None)
             noted.append((*place, self._ledger.book.get(*place)))
         self._ledger.note(noted)
-
-    def _commit(self, changes: Sequence[Change]) -> None:
-        for start in range(0, len(changes), _AT_START):
-            self._sets.commit(changes[start : start + _AT_START])
 
     def _apply(self, plan: Plan, request: Grant | Revoke | Ban) -> Answer:
         answer: Answer = {}

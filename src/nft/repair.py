@@ -39,7 +39,7 @@ class Repair:
         self.names: set[str] = set()
         self.repairs = 0
         self._known: dict[str, tuple[int, int]] = {}
-        self._owed: dict[str, list[Entry]] = {}  # still to be put back, the newest last, each as the book has it at its turn
+        self._owed: dict[str, list[Entry]] = {}  # still to be put back, the last first, each as the book has it at its turn
         self._full: set[str] = set()  # the sets into which no more fits of what is owed
         self._since_s = self._again_s = 0.0
         self._told = ""

@@ -94,7 +94,7 @@ class Rules:
         found = _unfit(self._sets, policy)
         for name in found.keys() - self.unfit:
             self._warn(f"{found[name]}; until then nobody is let in through it")
-        for name in sorted(self.unfit - found.keys()):
+        for name in sorted((self.unfit - found.keys()).intersection(render.service_sets(policy))):
             self._over(f"set {name} of table {policy.family} {policy.table} holds grants again")
         self.unfit = frozenset(found)
 

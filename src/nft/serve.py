@@ -137,13 +137,12 @@ class Server:
 
     def _tell_on(self) -> None:
         """What the portal must hear, and what happened, as long as it takes it."""
-        events = self._gate.events()
         if not self._watched:
             return
         for event in self._told:
             self._unsent += wire.encode({"event": event})
         self._told.clear()
-        for event in events:
+        for event in self._gate.events():
             if not self._full():
                 self._unsent += wire.encode({"event": event})
 

@@ -1,6 +1,7 @@
 """The gate's start and reload: what the kernel kept, what it forgot, and what the record brings back."""
 
 import contextlib
+import errno
 import re
 import threading
 import time
@@ -227,6 +228,30 @@ def test_rules_of_ones_own_that_went_bad_since_they_were_tried_change_nothing_el
         assert len(listed(gate)) == 1
         assert [line for line in warnings if "left out" in line] == warnings != []
         assert "ok" in one(gate, grant("203.0.113.9", services={"game": HOUR}))
+
+
+def test_a_reload_after_which_only_a_new_table_is_taken_loses_no_grant(network, nft, monkeypatch):
+    warnings: list[str] = []
+    with opened(warnings=warnings) as gate:
+        one(gate, grant(services={"game": HOUR}))
+        before = nft("list table inet safeip")
+        load, loads = Bindings.load, []
+
+        def refusing(self: Bindings, script: str) -> None:
+            loads.append(script)
+            if len(loads) in {2, 3}:  # the new rules, and the old ones in their place
+                raise KernelError(errno.EINVAL, "no")
+            load(self, script)
+
+        monkeypatch.setattr(Bindings, "load", refusing)
+        with pytest.raises(KernelError, match="no"):
+            gate.reload(replace(POLICY, services={"cloud": CLOUD}))
+        settle(gate)
+        assert "the table is made anew: no" in warnings
+        after = nft("list table inet safeip")
+        assert [x for x in after.splitlines() if "expires" not in x] == [x for x in before.splitlines() if "expires" not in x]
+        assert list(kernel("game4")) == ["203.0.113.7"]
+        assert gate.grants == 1
 
 
 def test_rules_are_tried_beside_the_gates_own_thread(network, nft, tmp_path, monkeypatch):
