@@ -241,7 +241,7 @@ class SignIn:
         self._history.tally["sign-in", reason] += 1
         # What belongs to nobody is not recorded: people type passwords there.
         known = name if name in self._state.people else None
-        if self._telling.tells(address, "locked" if reason == "locked" else ""):
+        if self._telling.tells(address, (known, reason == "locked")):
             self._history.record(
                 "sign-in-refused", outcome="refused", reason=reason, source=str(address), person=known
             )

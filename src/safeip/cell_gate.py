@@ -11,6 +11,7 @@ from safeip import landlock, privileges, syscalls
 from safeip.cell import directory, entering
 from safeip.config import Config
 from safeip.landlock import Access
+from safeip.warnings import OWN_UNIT
 
 # to tell what is wrong: with the configuration, with the program
 _LATER = ("difflib", "traceback")
@@ -40,7 +41,7 @@ def enter(config: Config, portal: privileges.Account, log: Callable[[str], None]
         privileges.keep(privileges.CAP_NET_ADMIN, portal)
         for path in (directory(config.path), config.gate_dir):
             os.scandir(path).close()  # it has no capability any more that would open them
-        allowed = dict.fromkeys((*_NAMES, directory(config.path)), Access.READ)
+        allowed = dict.fromkeys((*_NAMES, OWN_UNIT, f"{OWN_UNIT}.d", directory(config.path)), Access.READ)
         # written, not read
         allowed[config.gate_dir] = allowed.get(config.gate_dir, Access(0)) | Access.REPLACE
         if landlock.version():

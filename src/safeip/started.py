@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 from access import files
 from safeip.config import Config, parse_config, read_text
@@ -11,12 +12,15 @@ from safeip.reload import fixed
 
 def write(config: Config) -> None:
     """Keep it for `refused`. Where it cannot be written, the daemon alone tells what a reload does not change."""
-    with contextlib.suppress(files.NotSaved):
+    try:
         files.replace(_place(config), config.text.encode())
+    except files.NotSaved:
+        with contextlib.suppress(OSError):
+            Path(_place(config)).unlink()  # another's, then
 
 
 def refused(new: Config) -> list[Problem]:
-    """What the daemon that runs takes up at a restart alone; nothing where none is known to run."""
+    """What the daemon that was started last takes up at a restart alone; nothing where none is known."""
     try:
         return fixed(parse_config(read_text(_place(new)), new.path), new)
     except ConfigError:  # there is none, or another version wrote it

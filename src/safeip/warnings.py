@@ -9,7 +9,9 @@ from portal.settings import Network, Settings
 from safeip import double_nat
 from safeip.config import DEFAULT_CONFIG, DEFAULT_STATE_DIR, GATE_STATE, Config
 
-_OWN_UNIT = "/etc/systemd/system/safeip-closed.service"  # the admin's, and beside it the directory of their additions (systemctl edit)
+OWN_UNIT = "/etc/systemd/system/safeip-closed.service"
+"""The admin's, and beside it the directory of their additions (systemctl edit)."""
+
 _CLOSES = ("ConditionPathExists", "ExecStart", "ExecReload")  # its lines that name closed.nft
 
 
@@ -75,8 +77,8 @@ def _of_boot(config: Config) -> Iterator[str]:
 
 
 def _loaded_at_boot(closed: str) -> bool:
-    """Whether the admin's own lines say so; in the gate's cell, where nobody reads them, whether there are some."""
-    unit, additions = Path(_OWN_UNIT), Path(f"{_OWN_UNIT}.d")
+    """Whether the admin's own lines say so; in the cell of a gate that began without any, whether there are some."""
+    unit, additions = Path(OWN_UNIT), Path(f"{OWN_UNIT}.d")
     try:
         files = [unit] * unit.exists() + (sorted(additions.iterdir()) if additions.exists() else [])
         lines = [line.strip() for file in files for line in file.read_text("utf-8", "replace").splitlines()]

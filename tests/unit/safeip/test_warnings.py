@@ -106,7 +106,10 @@ def test_scans_that_nobody_counts_are_not_reported() -> None:
         ("/etc/safeip/safeip.toml", 'state_dir = "/srv/safeip"\ngate = { mode = "sets", table = "inet fw" }', False),
     ],
 )
-def test_a_state_dir_that_the_boot_does_not_know_is_warned_of(path: str, text: str, *, warned: bool) -> None:
+def test_a_state_dir_that_the_boot_does_not_know_is_warned_of(
+    path: str, text: str, *, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safeip.warnings.OWN_UNIT", str(tmp_path / "safeip-closed.service"))
     config = parse_config(f'{text}\n[portal]\nurl = "https://open.example.org"\n[services.cloud]\nports = ["tcp/443"]\n', path)
     found = warnings(config)
     if warned:
@@ -120,7 +123,7 @@ def test_a_state_dir_that_the_boot_does_not_know_is_warned_of(path: str, text: s
 
 def test_a_boot_that_was_told_of_the_state_dir_is_not_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = 'state_dir = "/srv/safeip"\n[portal]\nurl = "https://open.example.org"\n[services.cloud]\nports = ["tcp/443"]\n'
-    monkeypatch.setattr("safeip.warnings._OWN_UNIT", str(tmp_path / "safeip-closed.service"))
+    monkeypatch.setattr("safeip.warnings.OWN_UNIT", str(tmp_path / "safeip-closed.service"))
     config = parse_config(text, "/etc/safeip/safeip.toml")
     assert len(warnings(config)) == 1
     additions = tmp_path / "safeip-closed.service.d"
