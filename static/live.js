@@ -120,6 +120,7 @@ async function again(tries = 3) {
   }
   const fresh = page?.querySelector("table[data-live]");
   if (!fresh) {
+    behind = true; // another one, begun at the same time, may have come through
     later();
     return;
   }
@@ -168,7 +169,7 @@ function resume() {
 
 function heard() {
   if (!behind && source.readyState === EventSource.OPEN) {
-    clearTimeout(silent);
+    silent = clearTimeout(silent);
     stale.hidden = true;
     failures = 0;
   }
@@ -176,7 +177,7 @@ function heard() {
 
 function listen() {
   clearTimeout(retry);
-  clearTimeout(silent);
+  silent = clearTimeout(silent);
   source?.close();
   source = new EventSource(`${table.dataset.live}&from=${mark}`);
   const on = (name, act) =>
@@ -201,12 +202,12 @@ function listen() {
   });
   source.addEventListener("open", heard);
   source.addEventListener("error", () => {
-    clearTimeout(silent);
-    // Closed: signed out, too many watch, or a proxy answered. Otherwise the browser tries again by itself.
+    // Closed: signed out, too many watch, or a proxy answered. Otherwise the browser tries again by itself, and tells of
+    // each try that fails.
     if (source.readyState === EventSource.CLOSED) {
       later();
     } else {
-      silent = setTimeout(() => (stale.hidden = false), SILENT_MS);
+      silent ??= setTimeout(() => (stale.hidden = false), SILENT_MS);
     }
   });
 }

@@ -146,6 +146,18 @@ def test_a_restart_is_caught_up_with(gateway: Gateway, see: See) -> None:
     assert same_page(page), "nobody was signed out"
 
 
+def test_a_gateway_that_is_away_for_long_is_told_and_caught_up_with(gateway: Gateway, see: See) -> None:
+    """The browser tries again by itself, and fails every few seconds."""
+    page = see()
+    gateway.stop()
+    expect(page.locator("#stale")).to_be_visible(timeout=25_000)
+    gateway.start()
+    gateway.cli("grant", "cloud", "198.51.100.77", "--note", "Jean")
+    expect(row(page, "Jean")).to_have_count(1, timeout=20_000)
+    expect(page.locator("#stale")).to_be_hidden()
+    assert same_page(page)
+
+
 def test_a_restart_behind_a_proxy_that_answers_for_it_is_caught_up_with(gateway: Gateway, see: See) -> None:
     """As nginx and Caddy do: the browser tries a stream that was answered so no more."""
     page = see()
