@@ -67,7 +67,9 @@ class Door:
         """GET and HEAD of `path`: changes nothing. Who is not signed in and has to be, is sent to sign in."""
 
         async def show(request: web.Request) -> web.StreamResponse:
-            caller = self._caller(request)
+            # A page's script that looks by itself asks for no page as such: nobody uses the session then.
+            used = "text/html" in request.headers.get("Accept", "text/html")
+            caller = self._caller(request, used=used)
             if caller is None and who != "anyone":
                 return to_sign_in(self.way_back(request.path))
             self._check_role(who, caller)
@@ -181,8 +183,8 @@ class Door:
             return None
         return path if any(pattern.fullmatch(path) for pattern in self._returns) else None
 
-    def _caller(self, request: web.Request) -> Caller | None:
-        request["caller"] = caller = self._callers.of(request)
+    def _caller(self, request: web.Request, *, used: bool = True) -> Caller | None:
+        request["caller"] = caller = self._callers.of(request) if used else self._callers.still(request)
         return caller
 
     def _admitted(self, request: web.Request, who: Who) -> Caller | None:

@@ -145,6 +145,22 @@ async def names(yves: Browser, query: str = "") -> list[str]:
 
 
 @in_loop
+async def test_what_its_script_asks_by_itself_uses_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth tab asks every minute whether it may watch, and one that missed something for the whole page."""
+    monkeypatch.setattr(Hub, "full", lambda *_: True)
+    async with house(tmp_path) as h:
+        yves = await h.signed_in("yves", admin=True)
+        (session,) = h.site.access.sessions.of("yves")
+        for _ in range(20):
+            h.now[0] += 120
+            assert (await yves.get("/admin/live", Accept="text/event-stream")).status == 503
+            assert (await yves.get("/admin", Accept="*/*")).status == 200
+        assert h.site.access.sessions.of("yves") == [session]
+        await yves.get("/admin", Accept="text/html,application/xhtml+xml,*/*;q=0.8")
+        assert h.site.access.sessions.of("yves")[0].seen_at == h.now[0]
+
+
+@in_loop
 async def test_every_grant_is_on_one_page(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         yves = await h.signed_in("yves", admin=True)
