@@ -97,8 +97,7 @@ if (opened) {
     for (const row of opened.querySelectorAll("[data-service]")) {
       put(row.querySelector("time"), detail.services[row.dataset.service] ?? detail.until);
     }
-    here.textContent = here.textContent.replace(here.dataset.address, detail.address);
-    here.dataset.address = detail.address;
+    here.innerHTML = detail.here;
     end = Date.now() + detail.remaining_ms;
     tick();
   });

@@ -265,7 +265,8 @@ class Opening:
             raise
 
     async def _still_open(self, link: Link, services: tuple[Service, ...], address: Address) -> Opened:
-        opened = Opened(link, services, await self._held(link, services, address), "still")
+        shared = await self._why(link, address)
+        opened = Opened(link, services, await self._held(link, services, address), "still", shared=shared)
         if not opened.remaining_ms:
             raise Refused(Reason.USED_UP, link)
         return opened

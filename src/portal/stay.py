@@ -70,5 +70,13 @@ class _Stay:
                 **told(site, opened, address),
                 "form": stay_token(site, request, opened, address),
                 "also": site.also_url(address, opened.ticket),
+                "here": site.pages.part(
+                    request,
+                    "link_here.html",
+                    address=str(address),
+                    family=f"IPv{address.version}",
+                    shared=opened.shared,
+                    shortened=opened.shortened,
+                ),
             }
         )

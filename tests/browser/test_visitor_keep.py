@@ -167,8 +167,12 @@ def test_elsewhere_each_service_has_its_new_end(gateway: Gateway, visit: Visit) 
     old = [end.get_attribute("datetime") or "" for end in ends]
     assert old[0] > old[1] > ""
     expect(page.get_by_text("Your address is 192.0.2.10.")).to_be_visible()
+    expect(page.get_by_text("Everyone who shares it")).to_be_visible()
+    gateway.cli("grant", "cloud", line.ELSEWHERE4)
     with line.elsewhere(gateway, lambda: offline(page)):
         expect(page.get_by_text(f"Your address is {line.ELSEWHERE4}.")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("Others have opened the way from it too")).to_be_visible()
+        expect(page.get_by_text("Everyone who shares it")).to_be_hidden()
         new = [end.get_attribute("datetime") or "" for end in ends]
         assert [after > before for after, before in zip(new, old, strict=True)] == [True, True], (old, new)
         assert new[0] > new[1]

@@ -1,6 +1,8 @@
 """What pages and programs are told of shared addresses."""
 
+import re
 from dataclasses import replace
+from html import unescape
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,24 @@ def test_who_signs_in_is_told(tmp_path: Path, settings: dict[str, Any], shorter:
                 assert [text for text in (PROVIDER, OTHERS) if text in page] == ([said] if said else [])
                 assert (SHORTER in page) == (shorter and said is not None)
                 assert ("in a café all its guests" in page) == (said is None)
+
+    in_loop(main)(tmp_path)
+
+
+@pytest.mark.parametrize(("uses", "how"), [(None, "renewed"), (2, "still")])
+def test_a_page_that_keeps_a_link_open_is_told_who_shares_its_new_address(tmp_path: Path, uses: int | None, how: str) -> None:
+    async def main(directory: Path) -> None:
+        async with house(directory, **CAREFUL) as h:
+            path = await h.link(uses=uses)
+            page = await h.get(path, X_Forwarded_For=HERE)
+            opened = await h.post(path, f"form={page.form_token}".encode(), Cookie=page.cookie, X_Forwarded_For=HERE)
+            token = unescape(re.findall(r'data-form="([^"]+)"', opened.text)[0])
+            for address in (CARRIER, CARRIER):
+                answer = await h.post(f"{path}/stay", f"form={token}".encode(), Cookie=page.cookie, X_Forwarded_For=address)
+                for key in h.peer.grants:
+                    h.peer.grants[key]["remaining_ms"] = 90_000
+            assert answer.json["how"] == how
+            assert answer.json["here"].strip() == f"Your address is {CARRIER}. {PROVIDER} {SHORTER}"
 
     in_loop(main)(tmp_path)
 
