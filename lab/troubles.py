@@ -75,10 +75,12 @@ def sets(way: Way) -> Way:
     def reach(visit: Visit) -> None:
         nft = visit.house.gateway.nft
         nft("add table inet mine")
-        with visit.house.other_gate(mode="sets", table="inet mine"):
-            nft("delete set inet mine cloud4\nadd set inet mine cloud4 { type ipv4_addr; }")
-            way(visit)
-        nft("delete table inet mine")
+        try:
+            with visit.house.other_gate(mode="sets", table="inet mine"):
+                nft("delete set inet mine cloud4\nadd set inet mine cloud4 { type ipv4_addr; }")
+                way(visit)
+        finally:
+            nft("delete table inet mine")
 
     return reach
 

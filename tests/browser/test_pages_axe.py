@@ -12,7 +12,9 @@ from playwright.sync_api import Browser, Page, expect
 from lab.browser import chromium
 from lab.gallery import DESKTOP, PHONE, Place, chosen, visit
 from lab.household import Household
+from portal.catalogue import read_catalogue
 
+ROOT = Path(__file__).parents[2]
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"]
 # Which of them depend on colours; the others need not be asked in light and in dark.
@@ -30,7 +32,6 @@ READ = """
 """
 # Where the words for a kind of trouble are.
 WORDS = {
-    "problem": ("problem.html", "problem"),
     "notice": ("link.html", "notice"),
     "refused": ("fields.html", "refusal.reason"),
     "said": ("admin_said.html", "said"),
@@ -114,32 +115,33 @@ def test_everybody_can_use_it(house: Household, browser: Browser, place: Place) 
         if not place.words:
             keyboard(page)
             large(page)
+    for language in () if place.words else LONG:
+        with visit(browser, house, place, language) as page:
+            is_there(page, place, language)
+            large(page)
 
 
-@pytest.mark.parametrize("language", LONG)
-@pytest.mark.parametrize("place", [place for place in chosen(()) if not place.words], ids=lambda place: place.name)
-def test_long_words_fit(house: Household, browser: Browser, place: Place, language: str) -> None:
-    with visit(browser, house, place, language) as page:
-        large(page)
-
-
-def is_there(page: Page, place: Place) -> None:
+def is_there(page: Page, place: Place, language: str = "en") -> None:
     """It says what it is the place for."""
+    expect(page.locator("html")).to_have_attribute("lang", language)
     table, _, code = place.shows.partition(":")
-    if table == "say":
-        expect(page.locator(f"[data-say={code}]")).to_be_visible()
+    if table in {"say", "problem"}:
+        expect(page.locator(f"[data-{table}={code}]")).to_be_visible()
     elif table:
-        expect(page.locator("main")).to_contain_text(sentence(*WORDS[table], code))
+        expect(page.locator("main")).to_contain_text(sentence(*WORDS[table], code, language))
 
 
-def sentence(template: str, name: str, code: str) -> str:
-    """The beginning of what a template says where `name` is `code`, in English, up to what is filled in."""
-    text = (Path(__file__).parents[2] / "templates" / template).read_text("utf-8")
+def sentence(template: str, name: str, code: str, language: str) -> str:
+    """The beginning of what a template says where `name` is `code`, up to what is filled in."""
+    text = (ROOT / "templates" / template).read_text("utf-8")
     branches = list(re.finditer(rf'{{%-? (?:el)?if {re.escape(name)} (.*?) %}}{{{{ _\("([^"]*)"', text))
     found = [branch[2] for branch in branches if f'"{code}"' in branch[1]]
     if not found:  # what ends the chain is for all others
         found = re.findall(r'{%-? else %}{{ _\("([^"]*)"', text[branches[-1].end() :])[:1]
-    return str(found[-1]).partition("%")[0]
+    (said,) = found
+    if language != "en":
+        said = read_catalogue(ROOT / "locale" / language / "LC_MESSAGES/safeip.po").gettext(said)
+    return str(said).partition("%")[0]
 
 
 def keyboard(page: Page) -> None:
