@@ -47,7 +47,7 @@ async def test_why_a_token_was_refused_is_told_in_words(tmp_path: Path) -> None:
             page = (await yves.get("/admin/history?event=refused", Accept_Language=language)).text
             assert page.count("<tr") > len(OF_GOOD_TOKENS)
             assert re.findall(r'<span lang="en">([^<]*)</span>', page) == []
-        assert "Request of a token refused" in (await yves.get("/admin/history")).text
+        assert "A token's request refused" in (await yves.get("/admin/history")).text
 
 
 @in_loop
