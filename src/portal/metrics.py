@@ -50,7 +50,7 @@ class Metrics:
         """The metrics, to who may read them; else a problem as the API has it. No cookie counts."""
         try:
             self._check(request)
-        except (ApiProblem, BadToken, Throttled, NotAllowed, BadClientAddress) as error:
+        except (ApiProblem, BadToken, Throttled, BadClientAddress) as error:
             return as_problem(error).response()
         try:
             async with self._turn:
