@@ -217,7 +217,7 @@ class Gate:
     @property
     def settled(self) -> bool:
         """Whether `work` has done what the last reload left to it; also where the kernel lets it do nothing."""
-        return self._repair.waits() or not self._adoption.behind
+        return not self._adoption.behind or bool(self._repair.next_s())
 
     @property
     def grants(self) -> int:

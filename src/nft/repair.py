@@ -39,7 +39,7 @@ class Repair:
         self.names: set[str] = set()
         self.repairs = 0
         self._known: dict[str, tuple[int, int]] = {}
-        self._owed: dict[str, list[Entry]] = {}  # still to be put back, the last first, each as the book has it at its turn
+        self._owed: dict[str, list[Entry]] = {}  # still to be put back, the last first, what the book has by then
         self._full: set[str] = set()  # the sets into which no more fits of what is owed
         self._since_s = self._again_s = 0.0
         self._told = ""
@@ -174,7 +174,7 @@ class Repair:
     def _restore(self) -> None:
         name, owed = next(iter(self._owed.items()))
         now, book = now_ms(), self._ledger.book
-        entries = [entry for old in owed[-_SLICE:] if (entry := book.get(name, old.key)) is not None]
+        entries = [old for old in owed[-_SLICE:] if book.get(name, old.key) is old]  # what was renewed is in the kernel
         try:
             fit = 0 if name in self._full else self.put_back([Add(element(entry, now)) for entry in entries])
         except KernelError as error:

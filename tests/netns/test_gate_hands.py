@@ -431,3 +431,17 @@ def test_of_a_thousand_those_fit_that_fit(network, nft, monkeypatch):
         assert len(commits) < 30
 
 
+def test_what_is_renewed_while_a_set_that_became_small_is_filled_stays_in_the_book(network, nft):
+    small = MINE.replace("set game4 { type ipv4_addr; flags timeout;", "set game4 { type ipv4_addr; flags timeout; size 400;")
+    nft(MINE)
+    with opened(SETS) as gate:
+        many(gate, 1000, services={"game": HOUR})
+        nft("flush ruleset\n" + small)
+        gate.repair()
+        gate.work()
+        assert "ok" in one(gate, grant(address(0), services={"game": 2 * HOUR}))
+        settle(gate)
+        assert {item["address"] for item in listed(gate)} == set(kernel("game4", SETS))
+        assert address(0) in kernel("game4", SETS)
+
+
