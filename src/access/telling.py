@@ -16,7 +16,8 @@ class Telling:
     """Counts entries by what they are `about`: 5 of each address in 15 minutes, and 200 of all addresses of a family in an hour.
 
     So who wants to hide another address's guesses needs forty of that family, and IPv6 hides nothing of IPv4. Who fills all
-    there is, of both families, makes some 40,000 entries a day. At most 10,000 addresses are counted.
+    there is, of both families, makes some 40,000 entries a day, and with each name or link that they know 10,000 more. At most
+    10,000 addresses are counted.
     """
 
     def __init__(self, *, clock: Clock = time.monotonic) -> None:

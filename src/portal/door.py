@@ -122,10 +122,10 @@ class Door:
         async def act(request: web.Request) -> web.StreamResponse:
             request["problem_json"] = script
             self._check_banned(request)
-            self._admitted(request, who)
+            self._admitted(request, who, used=not script)
             form = await _read_form(request, fields)
             # Again: a body may take its time, and the session end meanwhile.
-            caller = self._admitted(request, who)
+            caller = self._admitted(request, who, used=not script)
             why = self._refusal(request, who, caller, form)
             if why is None:
                 return await handler(request, caller, form)  # type: ignore[arg-type]
@@ -187,9 +187,9 @@ class Door:
         request["caller"] = caller = self._callers.of(request) if used else self._callers.still(request)
         return caller
 
-    def _admitted(self, request: web.Request, who: Who) -> Caller | None:
-        """Who posts, if they may."""
-        caller = self._caller(request)
+    def _admitted(self, request: web.Request, who: Who, *, used: bool) -> Caller | None:
+        """Who posts, if they may. `used`: they use their session."""
+        caller = self._caller(request, used=used)
         if caller is None and who != "anyone":
             raise Problem("signed-out", 403)
         self._check_role(who, caller)

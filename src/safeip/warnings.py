@@ -79,12 +79,16 @@ def _of_boot(config: Config) -> Iterator[str]:
 def _loaded_at_boot(closed: str) -> bool:
     """Whether the admin's own lines say so; in the cell of a gate that began without any, whether there are some."""
     unit, additions = Path(OWN_UNIT), Path(f"{OWN_UNIT}.d")
+    said = {key: [] if unit.exists() else ["the package's"] for key in _CLOSES}
     try:
-        files = [unit] * unit.exists() + (sorted(additions.iterdir()) if additions.exists() else [])
-        lines = [line.strip() for file in files for line in file.read_text("utf-8", "replace").splitlines()]
+        for file in [*([unit] * unit.exists()), *(sorted(additions.iterdir()) if additions.exists() else ())]:
+            for line in file.read_text("utf-8", "replace").splitlines() if file.suffix in {".service", ".conf"} else ():
+                key, _, value = (part.strip() for part in line.partition("="))
+                if key in said:
+                    said[key] = [*said[key], value] if value else []  # systemd.unit(5): an empty one begins anew
     except OSError:
         return True
-    return all(any(line.startswith(f"{key}=") and line.endswith(closed) for line in lines) for key in _CLOSES)
+    return all(len(values) == 1 and values[0].endswith(closed) for values in said.values())
 
 
 def _near(network: Network) -> bool:

@@ -5,6 +5,8 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,14 +147,20 @@ async def names(yves: Browser, query: str = "") -> list[str]:
 
 
 @in_loop
-async def test_what_its_script_asks_by_itself_uses_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fifth tab asks every minute whether it may watch, and one that missed something for the whole page."""
+async def test_what_a_script_asks_by_itself_uses_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth tab asks every minute whether it may watch, one that missed something for the whole page, a kept link to stay."""
     monkeypatch.setattr(Hub, "full", lambda *_: True)
-    async with house(tmp_path) as h:
-        yves = await h.signed_in("yves", admin=True)
+    async with house(tmp_path, trusted_proxies=(ip_network("127.0.0.0/8"),)) as h:
+        await h.person("yves", admin=True)
+        yves = Browser(h, X_Forwarded_For="203.0.113.7")
+        assert (await yves.sign_in("yves")).status == 303
+        path = await h.link()
+        *_, form = re.findall(r'name="form" value="([^"]+)"', (await yves.get(path)).text)  # the first one is for signing out
+        (token,) = re.findall(r'data-form="([^"]+)"', (await yves.send(path, f"form={form}".encode())).text)
         (session,) = h.site.access.sessions.of("yves")
         for _ in range(20):
             h.now[0] += 120
+            assert (await yves.send(f"{path}/stay", f"form={unescape(token)}".encode())).status == 200
             assert (await yves.get("/admin/live", Accept="text/event-stream")).status == 503
             assert (await yves.get("/admin", Accept="*/*")).status == 200
         assert h.site.access.sessions.of("yves") == [session]

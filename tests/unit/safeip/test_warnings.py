@@ -1,5 +1,6 @@
 """What is allowed and seldom meant is said, and nothing is said of what is usual."""
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -130,13 +131,22 @@ def test_a_boot_that_was_told_of_the_state_dir_is_not_warned_of(tmp_path: Path, 
     additions.mkdir()
     assert len(warnings(config)) == 1
     lines = ["[Service]"]
+    named = "ConditionPathExists=/srv/safeip/gate/closed.nft\n" + "".join(
+        f"{key}=/usr/sbin/nft -f /srv/safeip/gate/closed.nft\n" for key in ("ExecStart", "ExecReload")
+    )
+    (additions / "override.conf").write_text(named, "utf-8")
+    assert len(warnings(config)) == 1, "the package's lines count too, and its condition is not met"
+    (additions / "override.conf").unlink()
+    (additions / "override.conf~").write_text(re.sub("(?m)^(\\w+=)", r"\1\n\1", named), "utf-8")
+    assert len(warnings(config)) == 1, "systemd does not read it"
     for key, command in (("ExecStart", "/usr/sbin/nft -f "), ("ExecReload", "/usr/sbin/nft -f "), ("ConditionPathExists", "")):
         assert len(warnings(config)) == 1, "a unit whose condition fails is left out"
         lines += [f"{key}=", f"{key}={command}/srv/safeip/gate/closed.nft"]
         (additions / "override.conf").write_text("\n".join(lines), "utf-8")
     assert warnings(config) == []
-    (tmp_path / "safeip-closed.service").symlink_to("/dev/null")
-    assert warnings(config) == [], "the additions are read beside it"
+    (additions / "override.conf").unlink()
+    (tmp_path / "safeip-closed.service").write_text(named, "utf-8")
+    assert warnings(config) == [], "a unit of one's own is in the package's place"
     (additions / "other.conf").mkdir()
     assert warnings(config) == [], "what cannot be read is somebody's"
 
