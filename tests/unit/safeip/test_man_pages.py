@@ -12,7 +12,7 @@ import pytest
 
 from access import guard, knocks, sessions
 from access import state as people
-from safeip import cli
+from safeip import cli, started
 from safeip.arguments import grammar
 from safeip.closed import Closed
 from safeip.config import DEFAULT_CONFIG, parse_config
@@ -210,7 +210,8 @@ def test_the_page_has_the_files_of_the_code() -> None:
     state = config.settings.state_dir
     named = {sessions.FILE, guard.FILE, knocks._FILE, people.FILE, "secret.key", "history.jsonl"}
     own = {f"{config.teller_dir}/{name}" for name in (granted.FILE, tellers_state.FILE)}
-    own |= {config.path, config.custom, config.control_socket, f"{config.gate_dir}/grants.jsonl", Closed(config.gate_dir).path, f"{state}/tls/"}
+    own |= {config.path, config.custom, config.control_socket, started._place(config)}
+    own |= {f"{config.gate_dir}/grants.jsonl", Closed(config.gate_dir).path, f"{state}/tls/"}
     section = re.search(r"^\.Sh FILES\n(.*?)^\.Sh ", PROGRAM.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert section
     on_the_page = set(re.findall(r"^\.It Pa (.*)$", section[1], re.MULTILINE))
