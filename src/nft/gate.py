@@ -241,8 +241,10 @@ class Gate:
     def _put_back(self, entries: list[Entry]) -> None:
         """Put into the kernel what is not in it, and into the book what is not in that, and tell what does not fit."""
         over: set[Entry] = set()
-        for name in {entry.set for entry in entries}:
-            of_set = [entry for entry in entries if entry.set == name]
+        sets: dict[str, list[Entry]] = {}
+        for entry in entries:
+            sets.setdefault(entry.set, []).append(entry)
+        for of_set in sets.values():
             over.update(of_set[self._repair.put_back([Add(element(entry, now_ms())) for entry in of_set]) :])
         for entry in entries:
             if self._ledger.book.get(entry.set, entry.key) is not entry:
