@@ -54,12 +54,13 @@ class Bindings:
         """Run a script and give back what it prints."""
         self._nft.set_json_output(as_json)
         with _ONE_AT_A_TIME:
-            code, output, error = self._nft.cmd(script)
+            code, *told = self._nft.cmd(script.encode())
+        output, error = (str(text, errors="replace") for text in told)  # nft quotes what it was given, whatever that is
         if code:
             words = re.search(r"Error: (.+)", error)
             number = next((n for text, n in _ERRORS.items() if text in error), errno.EINVAL)
             raise KernelError(number, words[1].strip() if words else error.strip() or "nft refused the ruleset")
-        return str(output)
+        return output
 
 
 class BindingsSets:

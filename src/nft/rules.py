@@ -43,7 +43,8 @@ class Rules:
         hold no grants, told aloud when that begins and when it is over.
 
         In doubt closed: if nft refuses the admin's own rules they are left out aloud, and if it refuses the
-        rest the table is made anew, aloud too. True says that this was so, and the elements are gone.
+        rest the table is made anew, aloud too, with the admin's own if those are not wrong as well. True says that
+        this was so, and the elements are gone.
 
         Raises KernelError; with ENOENT where somebody changes the table at this very moment.
         """
@@ -79,15 +80,22 @@ class Rules:
 
     def _load_less(self, policy: Policy, custom: str | None, error: KernelError) -> bool:
         if custom is not None:
-            self._warn(f"{custom} is left out: {error}")
             try:
                 self._bindings.load(render.script(policy, self.present()))
             except KernelError as second:
                 error = second
             else:
+                self._warn(f"{custom} is left out: {error}")
                 return False
         self._warn(f"the table is made anew: {error}")
-        self._bindings.load(render.teardown(policy) + render.script(policy, render.Present()))
+        teardown, nothing = render.teardown(policy), render.Present()
+        try:
+            self._bindings.load(teardown + render.script(policy, nothing, custom))
+        except KernelError as third:
+            if custom is None:
+                raise
+            self._warn(f"{custom} is left out: {third}")
+            self._bindings.load(teardown + render.script(policy, nothing))
         return True
 
     def _tell_unfit(self, policy: Policy) -> None:
@@ -150,4 +158,7 @@ def _unfit(sets: NetlinkSets, policy: Policy) -> dict[str, str]:
 
 
 def _existing(path: str | None) -> str | None:
-    return path if path is not None and Path(path).exists() else None
+    """The path, unless there is certainly nothing; what cannot be looked at is nft's to refuse."""
+    with contextlib.suppress(OSError):
+        return path if path is not None and Path(path).exists() else None
+    return path

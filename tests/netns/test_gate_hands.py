@@ -47,8 +47,10 @@ def over() -> list[str]:
 
 
 @pytest.fixture
-def gate(network, warnings, over):
-    with opened(warnings=warnings, over=over) as started:
+def gate(network, warnings, over, tmp_path):
+    custom = tmp_path / "custom.nft"
+    custom.write_text("ip saddr 192.0.2.0/24 accept\n")
+    with opened(custom=str(custom), warnings=warnings, over=over) as started:
         yield started
 
 
@@ -117,7 +119,7 @@ def shape(nft) -> list[str]:
         "flush ruleset\nflush ruleset",
     ],
 )
-def test_whatever_somebody_makes_of_the_table_it_is_as_it_was(gate, nft, hand):
+def test_whatever_somebody_makes_of_the_table_it_is_as_it_was(gate, nft, hand, warnings):
     gate.decide([grant(services={"cloud": 2 * HOUR, "game": HOUR}), grant("2001:db8:1::/64"), Ban(3, "203.0.113.66", HOUR)])
     whole, before = shape(nft), {name: kernel(name).keys() for name in ("cloud4", "cloud6", "game4", "banned4")}
     nft(hand)
@@ -126,8 +128,19 @@ def test_whatever_somebody_makes_of_the_table_it_is_as_it_was(gate, nft, hand):
     assert shape(nft) == whole
     assert {name: kernel(name).keys() for name in before} == before
     assert "repaired" in names(gate)
+    assert "left out" not in " ".join(warnings)
     settle(gate)
     assert names(gate) == []  # and it does not take its own doing for another's
+
+
+def test_own_rules_that_are_wrong_too_are_left_out_of_a_table_that_is_made_anew(gate, nft, warnings, tmp_path):
+    one(gate, grant())
+    (tmp_path / "custom.nft").write_text("ip saddr 192.0.2.0/24 akzept\n")
+    nft("delete chain inet safeip gate\nadd chain inet safeip gate { type filter hook input priority 0; }")
+    settle(gate)
+    assert list(kernel()) == ["203.0.113.7"]
+    assert "hook prerouting" in nft("list chain inet safeip gate")
+    assert [" is left out: " in line for line in warnings] == [False, True]
 
 
 def test_another_program_loads_and_adds_at_once_and_again_while_it_is_repaired(gate, nft):
