@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from nft import netlink
 from nft.netlink_sets import NetlinkSets
-from nft.sets import Add, Change, Element, Flush, KernelError, Remove, Replace
+from nft.sets import Add, Change, Element, Flush, KernelError, Put, Remove, Replace
 
 # enum nft_set_flags; others (dynamic, expressions such as a counter) do no harm
 _CONSTANT, _INTERVAL, _MAP, _TIMEOUT, _CONCATENATION = 0x2, 0x4, 0x8, 0x10, 0x80
@@ -31,8 +31,8 @@ class AdminSets(NetlinkSets):
         for name in set_names:
             if wrong := self._wrong(name):
                 kind = _TYPES[name[-1]][0]
-                right = f"set {name} {{ type {kind}; flags timeout; }}"
-                found[name] = f'set {name} of table {table} {wrong}: write "{right}", counter and comment as you like'
+                right = f"set {name} {{ type {kind}; flags timeout; counter; }}"
+                found[name] = f'set {name} of table {table} {wrong}: write "{right}"'
         return found
 
     def read(self, keys: Iterable[tuple[str, bytes]]) -> list[Element | None]:
@@ -46,9 +46,11 @@ class AdminSets(NetlinkSets):
 
     def _transact(self, changes: Sequence[Change], generation: int = 0) -> int:
         generation = self.generation()
-        if unfit := self.unfit({change.element.set if isinstance(change, Add | Replace) else change.set for change in changes}):
-            raise KernelError(errno.EINVAL, "; ".join(unfit.values()))
-        return super()._transact(self._sparing(changes), generation)
+        unfit = self.unfit({change.set for change in changes})
+        if put := {change.set for change in changes if isinstance(change, Put)} & unfit.keys():
+            raise KernelError(errno.EINVAL, "; ".join(unfit[name] for name in sorted(put)))
+        # what is taken out of the others is not held up by one that holds nothing of ours
+        return super()._transact(self._sparing([change for change in changes if change.set not in unfit]), generation)
 
     def _sparing(self, changes: Sequence[Change]) -> list[Change]:
         """The changes without those that would touch an element of the admin's."""

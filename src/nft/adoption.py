@@ -17,6 +17,7 @@ from nft.sets import Change, Element, KernelError, Remove, Replace, whole
 
 _SLICE = 200  # elements read, or changed, at once: some 2 ms
 _NEAR_MS = 100  # the kernel counts in ticks of 1 to 10 ms
+_KEY_BYTES = {"4": 4, "6": 16}  # by the end of a set's name
 
 
 class Adoption:
@@ -84,6 +85,9 @@ class Adoption:
 
     def _take_over(self, places: list[tuple[str, bytes]]) -> None:
         """Believe the kernel for elements that somebody may have changed."""
+        for place in [(name, key) for name, key in places if len(key) != _KEY_BYTES[name[-1]]]:
+            places.remove(place)  # of an admin's set that holds something else
+            self._repair.heard.touched.pop(place, None)
         held = self._sets.read(places)
         if self._repair.moved():
             raise KernelError(errno.ENOENT, "what was read was another's set")
@@ -118,7 +122,7 @@ class Adoption:
 
     def _compare(self, set_name: str) -> Iterator[None]:
         """Find what was put or taken out unheard. What the kernel tells of a set may skip some: so each missing one is asked for."""
-        if set_name not in self._repair.names:
+        if not self._repair.keeps(set_name):
             return
         seen: set[bytes] = set()
         for part in self._sets.dump(set_name):

@@ -57,9 +57,13 @@ class Repair:
         """Keep the sets that the policy has now; what is owed to others is forgotten."""
         policy = self._ledger.policy
         self.names = set(render.service_sets(policy)) | (set(BANS) if policy.mode == "table" else set())
-        self._listener.heed(self.names, render.RECORDS)
+        self._heed_what_fits()
         self._owed = {name: owed for name, owed in self._owed.items() if name in self.names}
         self._known = {name: handles for name, handles in self._known.items() if name in self.names}
+
+    def keeps(self, set_name: str) -> bool:
+        """Whether a set is one of the policy's that can hold what the book says."""
+        return set_name in self.names and set_name not in self._rules.unfit
 
     def load(self, load: Callable[[render.Present], bool]) -> bool:
         """Have the rules loaded, and see to it that the listener does not take them for another's. Raises KernelError.
@@ -155,7 +159,8 @@ class Repair:
         if lost or self._ledger.policy.mode == "table":
             if self.load(lambda present: self._rules.load(self._ledger.policy, present)):
                 lost = set(self.names)
-            self._sets.commit([Flush(name) for name in sorted(lost - self._rules.unfit)])
+            self._heed_what_fits()
+            self._sets.commit([Flush(name) for name in sorted(lost)])
         self.learn(lost)
         for name in lost:
             heard.lose(name)
@@ -170,6 +175,11 @@ class Repair:
         heard.lost.clear()
         heard.structure = heard.overflow = False
         return lost
+
+    def _heed_what_fits(self) -> None:
+        """What is in a set that cannot hold ours is nobody's business."""
+        unfit = self._rules.unfit
+        self._listener.heed(self.names - unfit, unfit.union(render.RECORDS))
 
     def _restore(self) -> None:
         name, owed = next(iter(self._owed.items()))

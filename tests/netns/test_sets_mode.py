@@ -234,7 +234,7 @@ def test_a_set_that_can_hold_no_grants_is_named_with_what_to_write(network, nft,
     before = nft("list ruleset")
     [problem] = rules.check(ONE)
     assert problem.startswith(f"set cloud4 of table inet filter {why}")
-    assert 'write "set cloud4 { type ipv4_addr; flags timeout; }"' in problem
+    assert 'write "set cloud4 { type ipv4_addr; flags timeout; counter; }"' in problem
     gate = Gate(ONE)
     with contextlib.closing(gate), pytest.raises(KernelError, match=re.escape(problem)):
         gate.start()
@@ -351,6 +351,38 @@ def test_it_goes_on_by_itself_when_a_ruleset_that_was_wrong_is_right_again(netwo
         assert len(gate.warnings) == 1
         wait_for("the other service's", lambda: set(kernel("game4")) == {"203.0.113.8", "203.0.113.9"})
         assert gate.grant("203.0.113.9")["ok"]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
+@pytest.mark.parametrize(
+    ("definition", "element"),
+    [
+        ("type ipv4_addr . inet_service; flags timeout;", "203.0.113.9 . 443 timeout 1h"),
+        ("type inet_service; flags timeout;", "443 timeout 1h"),
+        ("type ipv4_addr; flags interval,timeout;", "203.0.112.0/24 timeout 900d"),
+        ("type ipv4_addr; flags interval,timeout;", "203.0.113.9 timeout 1h"),
+    ],
+)
+def test_what_the_admin_keeps_in_a_set_that_can_hold_no_grants_is_theirs(network, nft, definition, element, at_once):
+    nft(named("type ipv4_addr; flags timeout;"))
+    add = f"\nadd element inet filter cloud4 {{ {element} }}"
+    with served() as gate:
+        assert gate.grant("203.0.113.7")["ok"]
+        assert gate.grant("203.0.113.7", "game")["ok"]
+        nft(named(definition) + add * at_once)
+        if not at_once:
+            nft(add)
+        wait_for("the other service", lambda: "ok" in gate.grant("203.0.113.8", "game"))
+        wait_for("an end of the work", lambda: gate.gate.next_s() != 0.0)
+        assert gate.revoke("203.0.113.7") == 2
+        assert list(kernel("game4")) == ["203.0.113.8"]
+        assert element.split(" timeout")[0] in nft("list set inet filter cloud4")
+        assert gate.grant("203.0.113.10")["error"]["code"] == "kernel"
+        assert gate.revoke() == 1
+        assert kernel("game4") == {}
+        nft(named("type ipv4_addr; flags timeout;"))
+        wait_for("the set", lambda: "ok" in gate.grant("203.0.113.10"))
+        assert list(kernel()) == ["203.0.113.10"]
 
 
 def test_a_service_that_goes_while_its_set_is_wrong_takes_its_grants_along(network, nft):
