@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,16 +10,17 @@ from typing import Any
 
 from nft import checks, listing, render, rules
 from nft.adoption import Adoption
+from nft.beginning import Beginning
 from nft.bindings import Bindings
 from nft.book import BANS, Entry
 from nft.ledger import Event, Ledger
 from nft.listing import now_ms
 from nft.measures import Measures
-from nft.plan import Plan, beside, element, grants
+from nft.plan import MOST_AT_ONCE, Plan, beside, grants
 from nft.policy import Policy
 from nft.repair import Repair
 from nft.rules import Rules, sets_of
-from nft.sets import Add, Change, Flush, KernelError, Put
+from nft.sets import KernelError
 from nft.wire import Ban, Grant, List, Request, Revoke
 
 _TRIES = 5
@@ -66,32 +68,12 @@ class Gate:
     def start(self) -> int:
         """Adopt what the kernel holds, load the rules, put back what the kernel forgot. Gives back how much is open.
 
-        The kernel has forgotten the whole of a set that is missing, and everything that the record says where the
-        ruleset is the one loaded at boot, or an admin's own after a boot. An element that never ends, or ends later than its service allows, gets
-        the service's maximum. Takes some seconds for 100,000 grants.
+        An element that never ends, or ends later than its service allows, gets the service's maximum. Takes some
+        seconds for 100,000 grants.
 
         Raises KernelError with nft's words, and RecordError where the record cannot be taken; then the table is closed.
         """
-        policy, names = self._ledger.policy, self._repair.names
-        if problems := self._rules.problems(policy):
-            raise KernelError(errno.EINVAL, "; ".join(problems))
-        present = self._rules.present()
-        if policy.mode == "table" and present == render.Present([], [], []):
-            self._repair.load(lambda _: self._rules.close(policy))  # a start that ends before all is back can be done again
-        # an admin's ruleset, mode "sets", makes its sets at boot and says no more than that
-        booted = render.AT_BOOT in present.chains or (policy.mode == "sets" and self._ledger.rebooted())
-        forgotten = names if booted else names - set(present.sets)
-        recorded = [entry for entry in self._ledger.recorded() if entry.set in forgotten]
-        standing = names & set(self._rules.present().sets)
-        self._repair.learn(standing)
-        for name in standing:
-            self._adoption.everything(name)
-        book = self._ledger.book
-        self._put_back([entry for entry in recorded if entry.set in standing and book.get(entry.set, entry.key) is None])
-        anew = self._repair.load(lambda found: self._rules.load(policy, found))
-        self._repair.learn(names if anew else names - standing)
-        self._put_back([*(book if anew else ()), *(entry for entry in recorded if entry.set not in standing)])
-        self._ledger.begin()
+        Beginning(self._ledger, self._sets, self._rules, self._repair, self._adoption).begin()
         return len(self._ledger.book)
 
     def try_rules(self, policy: Policy) -> None:
@@ -150,15 +132,38 @@ class Gate:
         self._ledger.go_on()
         return self.next_s() == 0.0
 
-    def decide(self, requests: Sequence[Grant | Revoke | Ban]) -> list[Answer]:
-        """Carry out requests in one transaction and answer each, in their order.
+    def decide(self, requests: Sequence[Grant | Revoke | Ban], for_s: float = math.inf) -> list[Answer]:
+        """Carry out requests and answer each, in their order: the first of them, as many as `for_s` seconds are enough for.
 
-        A refused one changes nothing, and does not touch the others. If the kernel refuses the transaction
-        each is tried alone.
+        They share transactions. A refused one changes nothing, and does not touch the others. If the kernel refuses a
+        transaction each is tried alone. A revocation that is larger than `MOST_AT_ONCE` takes several.
         """
+        until_s = time.monotonic() + for_s
+        answers: list[Answer] = []
+        while len(answers) < len(requests) and (not answers or time.monotonic() < until_s):
+            answers += self._transaction(requests[len(answers) :], until_s)
+            answers[-1] = self._rest(requests[len(answers) - 1], answers[-1])
+        return answers
+
+    def _rest(self, request: Grant | Revoke | Ban, answer: Answer) -> Answer:
+        """What is left of a revocation, a transaction after the other; gives back the answer to the whole."""
+        revoked = 0
+        while answer.get("ok", {}).get("revoked") == MOST_AT_ONCE:
+            revoked += MOST_AT_ONCE
+            [answer] = self._transaction([request], 0.0)
+        if revoked and "ok" in answer:
+            answer["ok"]["revoked"] += revoked
+        return answer
+
+    def _transaction(self, requests: Sequence[Grant | Revoke | Ban], until_s: float) -> list[Answer]:
+        """The first of the requests in one transaction: one at least."""
         for attempt in range(_TRIES):
             plan = Plan(self._ledger.policy, self._ledger.book, now_ms())
-            answers = [self._apply(plan, request) for request in requests]
+            answers: list[Answer] = []
+            for request in requests:
+                answers.append(self._apply(plan, request))
+                if len(plan) >= MOST_AT_ONCE or time.monotonic() >= until_s:
+                    break
             changes, begin = plan.changes(), time.perf_counter()
             try:
                 self._sets.commit(changes)
@@ -166,14 +171,14 @@ class Gate:
                 plan.undo()
                 if error.errno == errno.ENOENT and attempt + 1 < _TRIES:
                     self._repair.mend()  # the table went an instant ago, and its notification is on the way
-                elif len(requests) == 1:
+                elif len(answers) == 1:
                     return [_refusal(requests[0], "kernel", str(error))]
                 else:
-                    return [answer for request in requests for answer in self.decide([request])]
+                    return [answer for request in requests[: len(answers)] for answer in self._transaction([request], until_s)]
             else:
                 if changes:
                     self._measures.took(time.perf_counter() - begin)
-                self._committed(changes)
+                self._committed(list(plan.notes()))
                 return answers
         raise AssertionError("unreachable")
 
@@ -238,44 +243,24 @@ class Gate:
         """
         self._repair.hear()
 
-    def _put_back(self, entries: list[Entry]) -> None:
-        """Put into the kernel what is not in it, and into the book what is not in that, and tell what does not fit."""
-        over: set[Entry] = set()
-        sets: dict[str, list[Entry]] = {}
-        for entry in entries:
-            sets.setdefault(entry.set, []).append(entry)
-        for of_set in sets.values():
-            over.update(of_set[self._repair.put_back([Add(element(entry, now_ms())) for entry in of_set]) :])
-        for entry in entries:
-            if self._ledger.book.get(entry.set, entry.key) is not entry:
-                self._ledger.put(entry)
-            if entry in over:
-                self._ledger.take(entry.set, entry.key, "foreign-revoke")
-
-    def _committed(self, changes: Sequence[Change]) -> None:
+    def _committed(self, notes: list[tuple[str, bytes, Entry | None]]) -> None:
         """What was decided is in the kernel: it is newer than what others did before."""
-        noted: list[tuple[str, bytes, Entry | None]] = []
-        for change in changes:
-            if isinstance(change, Flush):
-                continue
-            place = (change.set, change.element.key if isinstance(change, Put) else change.key)
-            self._repair.heard.touched.pop(place, None)
-            noted.append((*place, self._ledger.book.get(*place)))
-        self._ledger.note(noted)
+        for set_name, key, _ in notes:
+            self._repair.heard.touched.pop((set_name, key), None)
+        self._ledger.note(notes)
 
     def _apply(self, plan: Plan, request: Grant | Revoke | Ban) -> Answer:
         answer: Answer = {}
         try:
-            with plan.alone():
-                match request:
-                    case Grant():
-                        granted, left, renewed = plan.grant(request)
-                        shown = listing.show(self._ledger.policy, self._ledger.book, granted)
-                        answer = {"grants": shown, "left": left, "renewed": renewed}
-                    case Revoke():
-                        answer = {"revoked": plan.revoke(request)}
-                    case Ban():
-                        plan.ban(request)
+            match request:
+                case Grant():
+                    granted, left, renewed = plan.grant(request)
+                    shown = listing.show(self._ledger.policy, self._ledger.book, granted)
+                    answer = {"grants": shown, "left": left, "renewed": renewed}
+                case Revoke():
+                    answer = {"revoked": plan.revoke(request)}
+                case Ban():
+                    plan.ban(request)
         except checks.Refusal as refusal:
             return _refusal(request, refusal.code, str(refusal))
         return {"id": request.id, "ok": answer}

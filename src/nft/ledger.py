@@ -38,6 +38,11 @@ class Ledger:
         """Whether the record is of another boot. Raises RecordError."""
         return self._path is not None and of_another_boot(self._path, Clock.now())
 
+    def forget(self) -> None:
+        """The book is empty again, before it has begun."""
+        for entry in list(self.book):
+            self.book.take(entry.set, entry.key)
+
     def begin(self) -> None:
         """The book is what is open: from now on the record follows it, and changes are told."""
         self.begun = True

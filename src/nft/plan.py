@@ -1,6 +1,5 @@
 """One transaction in the making: requests change the book at once, the kernel in one commit, or neither."""
 
-import contextlib
 import sys
 from collections.abc import Iterator
 
@@ -10,6 +9,9 @@ from nft.policy import Policy
 from nft.sets import Change, Element, New, Remove, Replace
 from nft.wire import Ban, Grant, Revoke
 
+MOST_AT_ONCE = 2000
+"""Grants that a request takes back at once: where somebody listens, the kernel keeps 6.5 KB for each change until all are made."""
+_MOST_LEAVE = 1000  # addresses, which the answer names in one line
 _MOST_BESIDE = 8  # that are remembered of a place, the newest: one is enough to know that it is shared
 
 
@@ -22,19 +24,12 @@ class Plan:
         self._now_ms = now_ms
         self._before: list[tuple[str, bytes, Entry | None, Beside]] = []
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Around one request's part: a refusal undoes what it did so far and goes on to the caller."""
-        mark = len(self._before)
-        try:
-            yield
-        except checks.Refusal:
-            self.undo(mark)
-            raise
+    def __len__(self) -> int:
+        return len(self._before)
 
-    def undo(self, mark: int = 0) -> None:
-        """Put the book back as it was when `mark` changes had been made."""
-        while len(self._before) > mark:
+    def undo(self) -> None:
+        """Put the book back as it was."""
+        while self._before:
             set_name, key, entry, beside = self._before.pop()
             if self._book.get(set_name, key) is not entry:
                 self._book.take(set_name, key)
@@ -44,41 +39,56 @@ class Plan:
 
     def changes(self) -> list[Change]:
         """What the kernel is to do: at most one change for each key."""
+        changes: list[Change] = []
+        for set_name, key, before, after in self._changed():
+            if after is None:
+                changes.append(Remove(set_name, key))
+            else:
+                put = element(after, self._now_ms)
+                changes.append(New(put) if before is None else Replace(put))
+        return changes
+
+    def notes(self) -> Iterator[tuple[str, bytes, Entry | None]]:
+        """The same for the record: what ends earlier than what it replaces is taken out first."""
+        for set_name, key, before, after in self._changed():
+            if before is not None and after is not None and after.end_ms < before.end_ms:
+                yield set_name, key, None
+            yield set_name, key, after
+
+    def _changed(self) -> Iterator[tuple[str, bytes, Entry | None, Entry | None]]:
+        """Each key with what was there before and what is there now, where that is another."""
         first: dict[tuple[str, bytes], Entry | None] = {}
         for set_name, key, entry, _beside in self._before:
             first.setdefault((set_name, key), entry)
-        changes: list[Change] = []
         for (set_name, key), before in first.items():
             after = self._book.get(set_name, key)
-            if after is not None and after != before:
-                put = element(after, self._now_ms)
-                changes.append(New(put) if before is None else Replace(put))
-            elif after is None and before is not None:
-                changes.append(Remove(set_name, key))
-        return changes
+            if after != before:
+                yield set_name, key, before, after
 
     def grant(self, request: Grant) -> tuple[list[Entry], list[str], bool]:
         """The grants that hold now, the addresses that had to leave, and whether the holder had all of it open before.
 
-        Raises checks.Refusal. A grant that already lasts longer stays as it is, its holder too.
+        Raises checks.Refusal, before anything is changed. A grant that already lasts longer stays as it is, its holder too.
         """
         checks.holder(request.holder)
         checks.note(request.note)
         key = checks.key(self._policy, request.address)
         checks.open_to(self._policy, key)
         family = 4 if len(key) == 4 else 6
-        # many grants have the same texts, which are held once in memory
-        holder, note = sys.intern(request.holder), sys.intern(request.note)
-        granted, renewed = [], True
         for name, seconds in request.services.items():
             checks.duration(checks.service(self._policy, name), seconds)
+        # many grants have the same texts, which are held once in memory
+        holder, note = sys.intern(request.holder), sys.intern(request.note)
+        places = {sys.intern(f"{name}{family}"): seconds for name, seconds in request.services.items()}
+        new = sum(self._book.get(set_name, key) is None for set_name in places)
+        if new and self._book.grants() + new > self._policy.max_grants:
+            raise checks.Refusal("too-many", f"{self._policy.max_grants} grants are open, the most allowed")
+        granted, renewed = [], True
+        for set_name, seconds in places.items():
             end_ms = self._now_ms + seconds * 1000
-            set_name = sys.intern(f"{name}{family}")
-            held = self._book.get(set_name, key)
+            before = held = self._book.get(set_name, key)
             renewed = renewed and held is not None and held.holder == holder
-            if held is None and self._book.grants() >= self._policy.max_grants:
-                raise checks.Refusal("too-many", f"{self._policy.max_grants} grants are open, the most allowed")
-            asked, before = Entry(set_name, key, holder, note, end_ms, seconds * 1000), held
+            asked = Entry(set_name, key, holder, note, end_ms, seconds * 1000)
             if held is None or held.end_ms < end_ms:
                 held = asked
                 self._put(held)
@@ -89,11 +99,11 @@ class Plan:
         return granted, left, renewed
 
     def revoke(self, request: Revoke) -> int:
-        """How many grants were taken back. Raises checks.Refusal."""
+        """How many grants were taken back; `MOST_AT_ONCE`: there may be more. Raises checks.Refusal."""
         if request.service is not None:
             checks.service(self._policy, request.service)
         key = None if request.address is None else checks.key(self._policy, request.address)
-        matching = grants(self._policy, self._book, request.service, key, request.holder)
+        matching = grants(self._policy, self._book, request.service, key, request.holder)[:MOST_AT_ONCE]
         for entry in matching:
             self._take(entry)
         beside = [] if request.holder is None else self._book.places_beside(request.holder, key)
@@ -123,11 +133,11 @@ class Plan:
             self._put(Entry(name, key, "cli", "", end_ms, request.duration_s * 1000))
 
     def _leave(self, holder: str, newest: bytes, most: int) -> list[str]:
-        """Let the holder's oldest addresses of this family go until `most` are left, the newest among them."""
+        """Let the holder's oldest addresses of this family go until `most` are left, the newest among them; so many at once."""
         held = grants(self._policy, self._book, None, None, holder)
         held = [entry for entry in held if len(entry.key) == len(newest) and entry.key != newest]
         oldest_first = list(dict.fromkeys(entry.key for entry in reversed(held)))[::-1]
-        leaving = set(oldest_first[: max(0, len(oldest_first) + 1 - most)])
+        leaving = set(oldest_first[: min(max(0, len(oldest_first) + 1 - most), _MOST_LEAVE)])
         for entry in held:
             if entry.key in leaving:
                 self._take(entry)

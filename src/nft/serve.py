@@ -12,9 +12,10 @@ from nft.gate import Gate
 from nft.ledger import Event
 from nft.listing import Items
 from nft.sets import KernelError
-from nft.wire import Ban, Grant, List, Revoke, Watch
+from nft.wire import Ban, Grant, List, Request, Revoke, Watch
 
 _READ = 256 * 1024  # bytes taken from the wire at once: what they ask for shares a transaction
+_LONGEST_S = 0.02  # for what they ask, before others have their turn
 _UNSENT = 1 << 20  # bytes of answers that the portal has not taken, beyond which it is not read
 _LISTS = 64  # lists at once
 
@@ -35,6 +36,7 @@ class Server:
         self._gate = gate
         self._connection = connection
         self._reader = wire.Reader()
+        self._asked: deque[Request] = deque()
         self._unsent = bytearray()
         self._lists: deque[tuple[int, Iterator[Items]]] = deque()
         self._told: list[Event] = []
@@ -64,6 +66,7 @@ class Server:
             for key, events in sorted(ready, key=lambda item: item[0].fileobj is not self._gate):
                 if events & selectors.EVENT_READ:
                     key.data()
+            self._serve()
             self._gate.work()
             if self._lists and len(self._unsent) < wire.LINE:
                 self._list_on()
@@ -81,10 +84,11 @@ class Server:
 
     def _patience(self) -> float | None:
         """Seconds to wait at most; None: until something happens."""
-        return 0 if self._lists and len(self._unsent) < wire.LINE else self._gate.next_s()
+        busy = (self._asked and not self._full()) or (self._lists and len(self._unsent) < wire.LINE)
+        return 0 if busy else self._gate.next_s()
 
     def _full(self) -> bool:
-        return len(self._unsent) > _UNSENT or len(self._lists) > _LISTS
+        return len(self._unsent) > _UNSENT or len(self._lists) >= _LISTS
 
     def _read(self) -> None:
         try:
@@ -95,21 +99,25 @@ class Server:
             data = b""
         if not data:
             raise PortalGone
-        waiting: list[Grant | Revoke | Ban] = []
-        for request in self._reader.feed(data):
-            if isinstance(request, Grant | Revoke | Ban):
-                waiting.append(request)
-                continue
-            self._decide(waiting)
-            waiting = []
-            self._start(request)
-        self._decide(waiting)
+        self._asked.extend(self._reader.feed(data))
 
-    def _decide(self, requests: list[Grant | Revoke | Ban]) -> None:
-        """What waits goes into the kernel as one transaction."""
-        if requests:
-            for answer in self._gate.decide(requests):
-                self._unsent += wire.encode(answer)
+    def _serve(self) -> None:
+        """The first of what was asked: all that goes into the kernel together, as much as there is time for, or one other."""
+        if not self._asked or self._full():
+            return
+        first = self._asked[0]
+        if isinstance(first, List | Watch):
+            self._asked.popleft()
+            self._start(first)
+            return
+        together: list[Grant | Revoke | Ban] = []
+        for request in self._asked:
+            if isinstance(request, List | Watch):
+                break
+            together.append(request)
+        for answer in self._gate.decide(together, _LONGEST_S):
+            self._asked.popleft()
+            self._unsent += wire.encode(answer)
 
     def _start(self, request: List | Watch) -> None:
         if isinstance(request, Watch):
@@ -158,8 +166,8 @@ class Server:
             except (BrokenPipeError, ConnectionResetError):
                 raise PortalGone from None
             del self._unsent[:sent]
-        interest = selectors.EVENT_WRITE if self._unsent or self._full() else 0
-        if not self._full():
+        interest = selectors.EVENT_WRITE if self._unsent or self._asked or self._full() else 0
+        if not self._asked and not self._full():
             interest |= selectors.EVENT_READ
         if self._selector.get_key(self._connection).events != interest:
             self._selector.modify(self._connection, interest, self._read)

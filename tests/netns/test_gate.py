@@ -13,7 +13,7 @@ from nft import rules
 from nft.gate import Gate
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy, PortRange, ServiceRule
-from nft.sets import whole
+from nft.sets import KernelError, whole
 from nft.wire import Ban, Grant, List, Revoke
 
 HOUR = 3600
@@ -179,6 +179,26 @@ def test_revoking_takes_back_exactly_what_matches(gate, chosen, left):
     held = [*kernel(), *kernel("cloud6"), *kernel("game4")]
     assert len(held) == len(listed(gate)) == left
     assert len(listed(gate, "banned")) == 1
+
+
+@pytest.mark.parametrize("count", [4000, 4700])
+def test_a_very_large_revocation_takes_several_transactions(gate, monkeypatch, count):
+    for start in range(0, count, 1000):
+        wanted = [grant(f"198.{n >> 8}.{n & 255}.1", number=n) for n in range(start, min(start + 1000, count))]
+        assert len(gate.decide(wanted)) == len(wanted)
+    commit, sizes = gate._sets.commit, []
+    monkeypatch.setattr(gate._sets, "commit", lambda changes: (sizes.append(len(changes)), commit(changes))[1])
+    after = grant("203.0.113.7", number=3)
+    answers = gate.decide([grant("203.0.113.8", holder="cli", number=2), revoke(holder=HOLDER), after])
+    assert [answer.get("ok", {}).get("revoked") for answer in answers] == [None, count, None]
+    assert max(sizes) < 4000
+    assert sorted(kernel()) == ["203.0.113.7", "203.0.113.8"]
+
+
+def test_what_takes_longer_than_others_can_wait_is_left_for_another_call(gate):
+    wanted = [grant(f"203.0.113.{n}", number=n) for n in range(1, 6)]
+    assert [answer["id"] for answer in gate.decide(wanted, 0.0)] == [1]
+    assert list(kernel()) == ["203.0.113.1"]
 
 
 def test_of_a_holders_addresses_the_oldest_leaves(gate):
@@ -494,6 +514,29 @@ def test_own_rules_that_nft_refuses_are_left_out_aloud(network, tmp_path, nft):
         assert "goto service-cloud" in nft("list table inet safeip")
         assert str(custom) in warnings[0]
         assert len(warnings) == 1
+    [problem] = rules.check(POLICY, str(custom))
+    assert "syntax error" in problem
+
+
+def test_own_rules_that_cannot_be_looked_at_are_left_out_aloud(network, nft):
+    custom, warnings = "/" + "x" * 300, []  # as for what lies in a directory that is closed to the gate
+    with opened(custom=custom, warnings=warnings) as gate:
+        assert f"{custom} is left out: " in warnings[0]
+        one(gate, grant())
+        nft("flush ruleset")
+        settle(gate)
+        assert list(kernel()) == ["203.0.113.7"]
+        with pytest.raises(KernelError):
+            gate.try_rules(POLICY)
+
+
+def test_own_rules_in_another_encoding_are_refused_like_others(network, tmp_path, nft):
+    custom, warnings = tmp_path / "custom.nft", []
+    custom.write_bytes("ip saddr 192.0.2.0/24 bloqué\n".encode("latin-1"))
+    with opened(custom=str(custom), warnings=warnings) as gate:
+        assert f"{custom} is left out: " in warnings[0]
+        with pytest.raises(KernelError):
+            gate.try_rules(POLICY)
     [problem] = rules.check(POLICY, str(custom))
     assert "syntax error" in problem
 

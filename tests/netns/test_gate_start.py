@@ -15,8 +15,10 @@ from test_packets import field, unharmed_flow  # noqa: F401 (a fixture)
 
 from lab.process import PATIENCE
 from nft import render, stamps
+from nft.adoption import Adoption
 from nft.bindings import Bindings
 from nft.gate import Gate
+from nft.ledger import Ledger
 from nft.policy import PortRange, ServiceRule
 from nft.recall import RecordError
 from nft.sets import KernelError
@@ -65,6 +67,30 @@ def test_after_a_boot_everything_comes_back_with_the_time_it_had_left(network, n
         assert kernel()["203.0.113.7"].left_ms < 2 * HOUR * 1000
         assert render.AT_BOOT not in nft("list table inet safeip")
         assert names(gate) == []
+
+
+@pytest.mark.parametrize("when", ["recorded", "everything"])
+@pytest.mark.parametrize("then", ["", render.closed(POLICY)], ids=["nothing", "loaded at boot"])
+def test_flushed_in_the_middle_of_a_start_everything_comes_back(network, nft, record, monkeypatch, when, then):
+    filled(record)
+    waits = ["flush ruleset\n" + then]
+    kind = Ledger if when == "recorded" else Adoption
+    real = getattr(kind, when)
+
+    def interrupted(*arguments):
+        found = real(*arguments)
+        if waits:
+            nft(waits.pop())
+        return found
+
+    monkeypatch.setattr(kind, when, interrupted)
+    for _ in range(2):  # and the record has it too
+        with opened(record) as gate:
+            settle(gate)
+            assert not waits
+            assert held() == ALL
+            assert len(listed(gate)) == 3
+        nft("flush ruleset")
 
 
 def test_what_the_kernel_kept_is_believed_before_the_record(network, nft, record):

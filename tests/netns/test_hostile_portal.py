@@ -159,6 +159,20 @@ def test_answers_that_nobody_takes_fill_no_memory(attacker):
     assert grown_mib < 16
 
 
+def test_lists_that_are_asked_for_at_once_are_not_all_made_at_once(attacker, monkeypatch):
+    attacker.grant()
+    tell, waiting = attacker.gate.tell, []
+    monkeypatch.setattr(attacker.gate, "tell", lambda request: (waiting.append(len(attacker.server._lists)), tell(request))[1])
+    attacker.send(b"".join(json.dumps({"id": n, "verb": "list", "of": "held", **NOTHING}).encode() + b"\n" for n in range(1000)))
+    answered = set()
+    while len(answered) < 1000:
+        answer = json.loads(attacker.lines.readline())
+        if "part" not in answer:
+            answered.add(answer["id"])
+    assert max(waiting) < 64
+    assert "ok" in attacker.grant()
+
+
 def test_a_long_list_holds_up_no_grant(attacker):
     """Lists come in parts, from the book; whoever asks for a grant in the middle is answered in the middle."""
     for number in range(499):

@@ -132,7 +132,7 @@ def test_a_refused_request_and_a_failed_transaction_leave_no_neighbour(book: Boo
     first = grant(book, now, "link:a")
     assert len(first.changes()) == 1
     plan = Plan(POLICY, book, now[0])
-    with pytest.raises(Refusal), plan.alone():
+    with pytest.raises(Refusal):
         plan.grant(Grant(1, {"cloud": 60, "nothing": 60}, HERE, "link:b", "", None))
     assert shared(book, now) == {("cloud", HERE, "link:a"): False}
     for seconds in (60, 7200):
