@@ -190,7 +190,7 @@ def parse_config(text: str, path: str) -> Config:
         table=table,
         trusted=trusted,
         ipv6_prefix=prefix,
-        max_grants=gate.get("max_grants", values.whole_number(1, 1_000_000), 100_000),
+        max_grants=gate.get("max_grants", values.whole_number(1, 200_000), 100_000),
         services=rules,
         portal_ports=config_portal.portal_ports(listen + proxied),
         portal_proxies=settings.trusted_proxies,

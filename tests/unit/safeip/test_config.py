@@ -241,7 +241,7 @@ def test_neighbouring_ports_do_not_overlap(ports: str) -> None:
 @pytest.mark.parametrize(
     "line",
     ['trusted_networks = ["10.0.0.0/8"]', 'trusted_networks = ["fc00::/7"]', "trusted_networks = []",
-     "ipv6_prefix = 48", "max_grants = 1_000_000"],
+     "ipv6_prefix = 48", "max_grants = 200_000"],
 )  # fmt: skip
 def test_the_limits_themselves_are_taken(line: str) -> None:
     assert parse(gate(line))
