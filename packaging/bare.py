@@ -2,7 +2,7 @@
 """What is installed, without what is for readers of the repository: `bare.py DIRECTORY`, in place.
 
 Of Python comments, docstrings, most types and most of the indentation, line by line: what runs and the lines that an error names are the
-same. Of scripts and the style sheet what the portal would leave out when it serves them. Of templates the text of comments.
+same. Of scripts and the style sheet what the portal would leave out when it serves them. Of templates and nft's rules the text of comments.
 """
 
 import ast
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from portal.lean import LEAN
 
 _NOTE = re.compile(r"\{#.*?#\}", re.DOTALL)
+_REMARK = re.compile(r"^[ \t]*#.*", re.MULTILINE)
 
 
 def bare(text: str) -> str:
@@ -74,6 +75,11 @@ def _template(text: str) -> str:
     return _NOTE.sub(lambda note: "{#" + "\n" * note[0].count("\n") + "#}", text)
 
 
+def _rules(text: str) -> str:
+    """With as many lines, since nft names them."""
+    return _REMARK.sub("", text)
+
+
 def _types(tree: ast.AST, lines: list[str]) -> Iterator[tuple[int, int, int, int]]:
     """From where to where, line and byte. A result's type of several lines stays: only between brackets does a line go on."""
     for node in ast.walk(tree):
@@ -113,7 +119,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 if __name__ == "__main__":
-    kinds = {**LEAN, ".py": bare, ".html": _template}
+    kinds = {**LEAN, ".py": bare, ".html": _template, ".nft": _rules}
     for path in Path(sys.argv[1]).rglob("*"):
         if path.suffix in kinds and path.is_file():
             path.write_text(kinds[path.suffix](path.read_text("utf-8")), "utf-8")
