@@ -171,7 +171,7 @@ def main() -> None:
         untracked, plain, few, fewer, many = (
             Road(stack, sender, rules) for rules in (nothing, tracked, gate(10), gate(FEWER), gate(MANY))
         )
-        lists = {count: Road(stack, sender, interval(count)) for count in (10, 10_000, FEWER)}
+        lists = {count: Road(stack, sender, interval(count)) for count in (10, 10_000, FEWER, MANY)}
         one, stranger, elsewhere = (Packets([FIRST + off] * 1024, port) for off, port in ((4, 443), (1, 443), (4, 8080)))
         measure(
             "one source",
@@ -193,6 +193,7 @@ def main() -> None:
                 ("no chain", plain, all_others),
                 (f"gate, {MANY:,} elements", many, all_others),
                 (f"gate, {FEWER:,} elements", fewer, others),
+                (f"interval set, {MANY:,} elements", lists[MANY], all_others),
                 (f"interval set, {FEWER:,} elements", lists[FEWER], others),
             ],
             "no chain",
