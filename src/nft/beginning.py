@@ -29,13 +29,13 @@ class Beginning:
         self._rules = rules
         self._repair = repair
         self._adoption = adoption
+        self._handles: dict[str, tuple[int, int]] = {}
         self._forgotten: set[str] = set()
 
     def begin(self) -> None:
         """Do it, and anew where somebody takes the table away meanwhile. Raises as `Gate.start`."""
-        if problems := self._rules.problems(self._ledger.policy):
-            raise KernelError(errno.EINVAL, "; ".join(problems))
         self._close()  # reading takes its time
+        self._handles = self._sets.handles()
         recorded = self._ledger.recorded()
         for left in reversed(range(_TRIES)):
             try:
@@ -44,7 +44,9 @@ class Beginning:
             except KernelError as error:
                 if error.errno != errno.ENOENT or not left:
                     raise
-                self._ledger.forget()
+                # what was adopted is newer
+                recorded = list({(entry.set, entry.key): entry for entry in (*recorded, *self._ledger.book)}.values())
+                self._ledger.clear()
         self._ledger.begin()
 
     def _close(self) -> None:
@@ -56,15 +58,18 @@ class Beginning:
     def _all(self, recorded: list[Entry]) -> None:
         policy, names, book = self._ledger.policy, self._repair.names, self._ledger.book
         self._close()
-        handles, chains = self._sets.handles(), self._rules.present().chains
-        standing = names & handles.keys()
+        self._repair.forget()
+        before, self._handles = self._handles, self._sets.handles()
+        standing = names & self._handles.keys()
+        if problems := self._rules.problems(policy):
+            raise KernelError(errno.EINVAL, "; ".join(problems))
         # an admin's ruleset, mode "sets", makes its sets at boot and says no more than that
-        booted = render.AT_BOOT in chains or (policy.mode == "sets" and self._ledger.rebooted())
-        self._forgotten |= names if booted else names - standing
+        booted = render.AT_BOOT in self._rules.present().chains or (policy.mode == "sets" and self._ledger.rebooted())
+        self._forgotten |= names if booted else {name for name in names if name not in standing or self._handles[name] != before.get(name)}
         self._repair.learn(standing)
         for name in standing:
             self._adoption.everything(name)
-        if self._sets.handles() != handles:
+        if self._repair.differs(standing):
             raise KernelError(errno.ENOENT, "somebody else changes the table at this moment")
         lost = [entry for entry in recorded if entry.set in self._forgotten and book.get(entry.set, entry.key) is None]
         self._put_back([entry for entry in lost if entry.set in standing])

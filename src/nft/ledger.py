@@ -38,10 +38,11 @@ class Ledger:
         """Whether the record is of another boot. Raises RecordError."""
         return self._path is not None and of_another_boot(self._path, Clock.now())
 
-    def forget(self) -> None:
-        """The book is empty again, before it has begun."""
+    def clear(self) -> None:
+        """Before it has begun: the book is empty, and nothing has happened."""
         for entry in list(self.book):
             self.book.take(entry.set, entry.key)
+        self._events.clear()
 
     def begin(self) -> None:
         """The book is what is open: from now on the record follows it, and changes are told."""

@@ -87,8 +87,16 @@ class Repair:
 
     def moved(self) -> bool:
         """Whether a set is another than the one that the book speaks of."""
+        return self.differs(self.names)
+
+    def differs(self, names: Iterable[str]) -> bool:
+        """Whether one of these sets is."""
         standing = self._sets.handles()
-        return any(standing.get(name) != self._known.get(name) for name in self.names)
+        return any(standing.get(name) != self._known.get(name) for name in names)
+
+    def forget(self) -> None:
+        """What others did until now is no news: all of it will be looked at. Of very much of it the rest stays news."""
+        self._listener.hear()
 
     def put_back(self, changes: Sequence[Add]) -> int:
         """Put elements into one set; gives back how many, the first ones, fit into it: an admin's may hold too few.

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from test_gate import loaded_at_the_same_instant, settle
+from test_gate import loaded_at_the_same_instant, loaded_in_the_middle_of_a_start, settle
 
 from lab.gateway import Gateway
 from lab.net import Namespace, veth
@@ -102,6 +102,35 @@ def test_a_start_that_ends_before_the_daemon_runs_brings_nothing_back_a_second_t
     assert list(kernel(policy=ONE)) == [VISITOR4]
 
 
+@pytest.mark.parametrize("when", ["recorded", "everything"])
+def test_the_admins_reload_in_the_middle_of_a_start_takes_no_grant_away(network, nft, record, monkeypatch, when):
+    nft(ADMINS)
+    with started(ONE, record) as gate:
+        let_in(gate, VISITOR4, PREFIX)
+    waits = loaded_in_the_middle_of_a_start(monkeypatch, when, nft, ADMINS)
+    for _ in range(2):  # and the record has it too
+        with started(ONE, record, brings_back=2):
+            assert not waits
+            assert list(kernel(policy=ONE)) == [VISITOR4]
+            assert list(kernel("cloud6", ONE)) == ["2001:db8:1::"]
+        reboot(nft, record)
+
+
+@pytest.mark.parametrize("when", ["recorded", "everything"])
+def test_a_set_that_comes_to_hold_no_grants_in_the_middle_of_a_start_is_not_adopted(network, nft, record, monkeypatch, when):
+    nft(ADMINS)
+    with started(ONE, record) as gate:
+        let_in(gate, VISITOR4)
+    wrong = "type ipv4_addr; flags interval,timeout; elements = { 203.0.112.0/24 timeout 1h };"
+    loaded_in_the_middle_of_a_start(monkeypatch, when, nft, named(wrong))
+    with contextlib.closing(Gate(ONE, record=record)) as gate, pytest.raises(KernelError, match="is an interval set"):
+        gate.start()
+    assert "203.0.112.0/24" in nft("list set inet filter cloud4")
+    reboot(nft, record)
+    with started(ONE, record, brings_back=1):
+        assert list(kernel(policy=ONE)) == [VISITOR4]
+
+
 def test_after_a_boot_what_no_longer_fits_into_an_admins_set_is_told_and_the_rest_comes_back(network, nft, record):
     nft(ADMINS)
     with started(ONE, record) as gate:
@@ -168,6 +197,10 @@ class Served:
 
     def revoke(self, address: str | None = None) -> int:
         return self.decide(Revoke(1, None, address, None, everything=address is None))[0]["ok"]["revoked"]
+
+    def has_heard(self) -> bool:
+        with self._turn:
+            return not select.select([self.gate], [], [], 0)[0]
 
     def listed(self) -> dict[str, int]:
         with self._turn:
@@ -372,6 +405,7 @@ def test_what_the_admin_keeps_in_a_set_that_can_hold_no_grants_is_theirs(network
         nft(named(definition) + add * at_once)
         if not at_once:
             nft(add)
+        wait_for("all to be heard", gate.has_heard)
         wait_for("the other service", lambda: "ok" in gate.grant("203.0.113.8", "game"))
         wait_for("an end of the work", lambda: gate.gate.next_s() != 0.0)
         assert gate.revoke("203.0.113.7") == 2
