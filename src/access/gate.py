@@ -103,7 +103,7 @@ class Gate(Protocol):
         """Open or renew `services` (name: seconds) in one transaction, all or none; never shortens.
 
         With `addresses`, at most so many of the holder's addresses of this family stay: the oldest
-        leave in the same transaction.
+        leave in the same transaction, 1,000 at once.
         """
 
     async def revoke(

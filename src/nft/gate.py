@@ -48,6 +48,7 @@ class Gate:
         self._measures = Measures()
         self._custom = custom
         self._trials: Bindings | None = None
+        self._revoked = 0  # by the transactions of a revocation that goes on
         self._sets = sets_of(policy)
         self._rules = Rules(self._sets, custom, warn, over)
         self._ledger = Ledger(policy, record)
@@ -132,28 +133,28 @@ class Gate:
         self._ledger.go_on()
         return self.next_s() == 0.0
 
-    def decide(self, requests: Sequence[Grant | Revoke | Ban], for_s: float = math.inf) -> list[Answer]:
-        """Carry out requests and answer each, in their order: the first of them, as many as `for_s` seconds are enough for.
+    def decide(self, requests: Sequence[Grant | Revoke | Ban], until_s: float = math.inf) -> list[Answer]:
+        """Carry out requests and answer each, in their order; those that are not, at that monotonic time, are left for the next call.
 
         They share transactions. A refused one changes nothing, and does not touch the others. If the kernel refuses a
-        transaction each is tried alone. A revocation that is larger than `MOST_AT_ONCE` takes several.
+        transaction each is tried alone. A revocation of more than `MOST_AT_ONCE` takes several, and calls, until it is answered;
+        what it took before the kernel refuses one stays taken.
         """
-        until_s = time.monotonic() + for_s
         answers: list[Answer] = []
-        while len(answers) < len(requests) and (not answers or time.monotonic() < until_s):
-            answers += self._transaction(requests[len(answers) :], until_s)
-            answers[-1] = self._rest(requests[len(answers) - 1], answers[-1])
+        while len(answers) < len(requests):
+            answers += self._summed(self._transaction(requests[len(answers) :], until_s))
+            if time.monotonic() >= until_s:
+                break
         return answers
 
-    def _rest(self, request: Grant | Revoke | Ban, answer: Answer) -> Answer:
-        """What is left of a revocation, a transaction after the other; gives back the answer to the whole."""
-        revoked = 0
-        while answer.get("ok", {}).get("revoked") == MOST_AT_ONCE:
-            revoked += MOST_AT_ONCE
-            [answer] = self._transaction([request], 0.0)
-        if revoked and "ok" in answer:
-            answer["ok"]["revoked"] += revoked
-        return answer
+    def _summed(self, answers: list[Answer]) -> list[Answer]:
+        """The answers to what is done. The last may be to a part of a revocation, and the first to the rest of one."""
+        earlier, self._revoked = self._revoked, 0
+        if earlier and "ok" in answers[0]:
+            answers[0]["ok"]["revoked"] += earlier
+        if answers[-1].get("ok", {}).get("revoked", 0) - earlier * (len(answers) == 1) == MOST_AT_ONCE:
+            self._revoked = answers.pop()["ok"]["revoked"]
+        return answers
 
     def _transaction(self, requests: Sequence[Grant | Revoke | Ban], until_s: float) -> list[Answer]:
         """The first of the requests in one transaction: one at least."""
@@ -174,13 +175,22 @@ class Gate:
                 elif len(answers) == 1:
                     return [_refusal(requests[0], "kernel", str(error))]
                 else:
-                    return [answer for request in requests[: len(answers)] for answer in self._transaction([request], until_s)]
+                    return self._each(requests[: len(answers)], until_s)
             else:
                 if changes:
                     self._measures.took(time.perf_counter() - begin)
                 self._committed(list(plan.notes()))
                 return answers
         raise AssertionError("unreachable")
+
+    def _each(self, requests: Sequence[Grant | Revoke | Ban], until_s: float) -> list[Answer]:
+        """A transaction for each."""
+        answers: list[Answer] = []
+        for request in requests:
+            answers += self._transaction([request], until_s)
+            if time.monotonic() >= until_s:
+                break
+        return answers
 
     def tell(self, request: List) -> Iterator[listing.Items]:
         """What is asked for, in parts that fit a line; between two of them others may be served.

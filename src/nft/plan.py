@@ -9,7 +9,7 @@ from nft.policy import Policy
 from nft.sets import Change, Element, New, Remove, Replace
 from nft.wire import Ban, Grant, Revoke
 
-MOST_AT_ONCE = 2000
+MOST_AT_ONCE = 1000
 """Grants that a request takes back at once: where somebody listens, the kernel keeps 6.5 KB for each change until all are made."""
 _MOST_LEAVE = 1000  # addresses, which the answer names in one line
 _MOST_BESIDE = 8  # that are remembered of a place, the newest: one is enough to know that it is shared

@@ -3,6 +3,7 @@
 import gc
 import selectors
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -102,20 +103,24 @@ class Server:
         self._asked.extend(self._reader.feed(data))
 
     def _serve(self) -> None:
-        """The first of what was asked: all that goes into the kernel together, as much as there is time for, or one other."""
-        if not self._asked or self._full():
-            return
-        first = self._asked[0]
-        if isinstance(first, List | Watch):
-            self._asked.popleft()
-            self._start(first)
-            return
+        """What was asked, in its order; after a while others have their turn."""
+        until_s = time.monotonic() + _LONGEST_S
+        while self._asked and not self._full() and time.monotonic() < until_s:
+            first = self._asked[0]
+            if isinstance(first, List | Watch):
+                self._asked.popleft()
+                self._start(first)
+            else:
+                self._decide(until_s)
+
+    def _decide(self, until_s: float) -> None:
+        """All that goes into the kernel together."""
         together: list[Grant | Revoke | Ban] = []
         for request in self._asked:
             if isinstance(request, List | Watch):
                 break
             together.append(request)
-        for answer in self._gate.decide(together, _LONGEST_S):
+        for answer in self._gate.decide(together, until_s):
             self._asked.popleft()
             self._unsent += wire.encode(answer)
 
