@@ -1,6 +1,7 @@
 """Staying in: the countdown, a page that keeps the way open, another network, a slow one."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -166,9 +167,11 @@ def test_elsewhere_each_service_has_its_new_end(gateway: Gateway, visit: Visit) 
     ends = [page.locator(f"[data-service={name}] time") for name in ("game", "chat")]
     old = [end.get_attribute("datetime") or "" for end in ends]
     assert old[0] > old[1] > ""
+    begun_s = time.monotonic()
     expect(page.get_by_text("Your address is 192.0.2.10.")).to_be_visible()
     expect(page.get_by_text("Everyone who shares it")).to_be_visible()
     gateway.cli("grant", "cloud", line.ELSEWHERE4)
+    wait_for("another second, which is what ends are told to", lambda: time.monotonic() > begun_s + 1)
     with line.elsewhere(gateway, lambda: offline(page)):
         expect(page.get_by_text(f"Your address is {line.ELSEWHERE4}.")).to_be_visible(timeout=20_000)
         expect(page.get_by_text("Others have opened the way from it too")).to_be_visible()
