@@ -47,8 +47,7 @@ class BookGate(MemoryGate):
         now_plan = self._plan()
         request = wire.Grant(1, dict(services), str(address), holder, note, addresses)
         try:
-            with now_plan.alone():
-                granted, left, renewed = now_plan.grant(request)
+            granted, left, renewed = now_plan.grant(request)
         except checks.Refusal as refusal:
             raise GateRefusal(refusal.code, str(refusal)) from None
         self.seconds.append(dict(services))
