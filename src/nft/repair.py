@@ -1,6 +1,7 @@
 """What others broke: heard, made what the policy says, and every grant put back with the time that it has left."""
 
 import errno
+import select
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -95,8 +96,10 @@ class Repair:
         return any(standing.get(name) != self._known.get(name) for name in names)
 
     def forget(self) -> None:
-        """What others did until now is no news: all of it will be looked at. Of very much of it the rest stays news."""
-        self._listener.hear()
+        """What others did until now is no news: all of it will be looked at. What takes more than a second to hear stays news."""
+        until_s = time.monotonic() + 1.0
+        while select.select([self], [], [], 0)[0] and time.monotonic() < until_s:
+            self._listener.hear()
 
     def put_back(self, changes: Sequence[Add]) -> int:
         """Put elements into one set; gives back how many, the first ones, fit into it: an admin's may hold too few.
