@@ -59,7 +59,8 @@ class Book:
 
     def get(self, set_name: str, key: bytes) -> Entry | None:
         """The entry for a key, if there is one."""
-        return self._sets.get(set_name, {}).get(key)
+        entries = self._sets.get(set_name)
+        return entries.get(key) if entries else None
 
     def put(self, entry: Entry) -> None:
         """Write an entry, in the place of one with the same key; it becomes its holder's newest. Who is beside it stays."""

@@ -12,11 +12,11 @@ from nft import checks, listing, render, rules
 from nft.adoption import Adoption
 from nft.beginning import Beginning
 from nft.bindings import Bindings
-from nft.book import BANS, Entry
+from nft.book import BANS
 from nft.ledger import Event, Ledger
 from nft.listing import now_ms
 from nft.measures import Measures
-from nft.plan import MOST_AT_ONCE, Plan, beside, grants
+from nft.plan import MOST_AT_ONCE, Changed, Plan, beside, grants, notes
 from nft.policy import Policy
 from nft.repair import Repair
 from nft.rules import Rules, sets_of
@@ -120,18 +120,14 @@ class Gate:
             if policy.services[name[:-1]].max_duration_s < before.services[name[:-1]].max_duration_s:
                 self._adoption.shorten(name)
 
-    def work(self) -> bool:
-        """One slice, some 2 ms, of what waits: repairs, changes made by hand, a reload's consequences, the record.
-
-        True while there is more to do at once.
-        """
+    def work(self) -> None:
+        """One slice, some 2 ms, of what waits: repairs, changes made by hand, a reload's consequences, the record."""
         self._ledger.expire()
         if self._repair.waits():
             self._repair.slice()
         else:
             self._adoption.slice()
         self._ledger.go_on()
-        return self.next_s() == 0.0
 
     def decide(self, requests: Sequence[Grant | Revoke | Ban], until_s: float = math.inf) -> list[Answer]:
         """Carry out requests and answer each, in their order; those that are not, at that monotonic time, are left for the next call.
@@ -165,7 +161,8 @@ class Gate:
                 answers.append(self._apply(plan, request))
                 if len(plan) >= MOST_AT_ONCE or time.monotonic() >= until_s:
                     break
-            changes, begin = plan.changes(), time.perf_counter()
+            changed = plan.changed()
+            changes, begin = plan.changes(changed), time.perf_counter()
             try:
                 self._sets.commit(changes)
             except KernelError as error:
@@ -179,7 +176,7 @@ class Gate:
             else:
                 if changes:
                     self._measures.took(time.perf_counter() - begin)
-                self._committed(list(plan.notes()))
+                self._committed(changed)
                 return answers
         raise AssertionError("unreachable")
 
@@ -253,11 +250,11 @@ class Gate:
         """
         self._repair.hear()
 
-    def _committed(self, notes: list[tuple[str, bytes, Entry | None]]) -> None:
+    def _committed(self, changed: list[Changed]) -> None:
         """What was decided is in the kernel: it is newer than what others did before."""
-        for set_name, key, _ in notes:
+        for set_name, key, *_ in changed if self._repair.heard.touched else ():
             self._repair.heard.touched.pop((set_name, key), None)
-        self._ledger.note(notes)
+        self._ledger.note(notes(changed))
 
     def _apply(self, plan: Plan, request: Grant | Revoke | Ban) -> Answer:
         answer: Answer = {}

@@ -15,6 +15,10 @@ _MOST_LEAVE = 1000  # addresses, which the answer names in one line
 _MOST_BESIDE = 8  # that are remembered of a place, the newest: one is enough to know that it is shared
 
 
+Changed = tuple[str, bytes, Entry | None, Entry | None]
+"""A set's name, a key, and its entry before and after."""
+
+
 class Plan:
     """Collects what the requests that wait change, each seeing what those before it did."""
 
@@ -37,33 +41,24 @@ class Plan:
                     self._book.put(entry)
             self._book.put_beside(set_name, key, beside)
 
-    def changes(self) -> list[Change]:
-        """What the kernel is to do: at most one change for each key."""
+    def changed(self) -> list[Changed]:
+        """Each key with what was there before and what is there now, where that is another."""
+        first: dict[tuple[str, bytes], Entry | None] = {}
+        for set_name, key, entry, _beside in self._before:
+            first.setdefault((set_name, key), entry)
+        found = ((*place, before, self._book.get(*place)) for place, before in first.items())
+        return [one for one in found if one[2] != one[3]]
+
+    def changes(self, changed: list[Changed]) -> list[Change]:
+        """What the kernel is to do: one change for each key."""
         changes: list[Change] = []
-        for set_name, key, before, after in self._changed():
+        for set_name, key, before, after in changed:
             if after is None:
                 changes.append(Remove(set_name, key))
             else:
                 put = element(after, self._now_ms)
                 changes.append(New(put) if before is None else Replace(put))
         return changes
-
-    def notes(self) -> Iterator[tuple[str, bytes, Entry | None]]:
-        """The same for the record: what ends earlier than what it replaces is taken out first."""
-        for set_name, key, before, after in self._changed():
-            if before is not None and after is not None and after.end_ms < before.end_ms:
-                yield set_name, key, None
-            yield set_name, key, after
-
-    def _changed(self) -> Iterator[tuple[str, bytes, Entry | None, Entry | None]]:
-        """Each key with what was there before and what is there now, where that is another."""
-        first: dict[tuple[str, bytes], Entry | None] = {}
-        for set_name, key, entry, _beside in self._before:
-            first.setdefault((set_name, key), entry)
-        for (set_name, key), before in first.items():
-            after = self._book.get(set_name, key)
-            if after != before:
-                yield set_name, key, before, after
 
     def grant(self, request: Grant) -> tuple[list[Entry], list[str], bool]:
         """The grants that hold now, the addresses that had to leave, and whether the holder had all of it open before.
@@ -164,6 +159,14 @@ class Plan:
 
     def _remember(self, set_name: str, key: bytes) -> None:
         self._before.append((set_name, key, self._book.get(set_name, key), self._book.beside(set_name, key)))
+
+
+def notes(changed: list[Changed]) -> Iterator[tuple[str, bytes, Entry | None]]:
+    """What the record is told: what ends earlier than what it replaces is taken out first."""
+    for set_name, key, before, after in changed:
+        if before is not None and after is not None and after.end_ms < before.end_ms:
+            yield set_name, key, None
+        yield set_name, key, after
 
 
 def element(entry: Entry, now_ms: int) -> Element:

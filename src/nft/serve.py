@@ -64,7 +64,9 @@ class Server:
         """Serve until `stop`. Raises PortalGone, wire.ProtocolError."""
         while not self._stopped:
             ready = self._selector.select(self._patience())
-            for key, events in sorted(ready, key=lambda item: item[0].fileobj is not self._gate):
+            if len(ready) > 1:
+                ready.sort(key=lambda item: item[0].fileobj is not self._gate)
+            for key, events in ready:
                 if events & selectors.EVENT_READ:
                     key.data()
             self._serve()

@@ -95,7 +95,7 @@ def parse(line: bytes) -> Request:
     if len(line) >= LINE:
         raise ProtocolError(f"a line of more than {LINE} bytes")
     try:
-        message = json.loads(line.decode())
+        message = _read(line.decode())
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not JSON: {error}") from None
     if not isinstance(message, dict):
@@ -120,6 +120,7 @@ def encode(answer: dict[str, Any]) -> bytes:
     return _json(answer).encode() + b"\n"
 
 
+_read = json.JSONDecoder().decode
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -134,6 +135,8 @@ def _is_count(value: object) -> bool:
 def _is_text(value: object) -> bool:
     if not isinstance(value, str) or len(value) > _TEXT:
         return False
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:  # a lone surrogate

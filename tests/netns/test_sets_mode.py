@@ -185,8 +185,9 @@ class Served:
             with self._turn:
                 if readable:
                     self.gate.repair()
-                while self.gate.work():
-                    pass
+                self.gate.work()
+                while self.gate.next_s() == 0.0:
+                    self.gate.work()
 
     def decide(self, *requests) -> list[dict]:
         with self._turn:

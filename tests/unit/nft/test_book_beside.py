@@ -130,7 +130,7 @@ def test_bans_are_no_neighbours(book: Book, now: list[int]) -> None:
 
 def test_a_refused_request_and_a_failed_transaction_leave_no_neighbour(book: Book, now: list[int]) -> None:
     first = grant(book, now, "link:a")
-    assert len(first.changes()) == 1
+    assert len(first.changed()) == 1
     plan = Plan(POLICY, book, now[0])
     with pytest.raises(Refusal):
         plan.grant(Grant(1, {"cloud": 60, "nothing": 60}, HERE, "link:b", "", None))
@@ -150,7 +150,7 @@ def test_a_refused_request_and_a_failed_transaction_leave_no_neighbour(book: Boo
 def test_a_neighbour_changes_nothing_in_the_kernel_and_not_whose_turn_it_is_to_leave(book: Book, now: list[int]) -> None:
     grant(book, now, "link:a", 7200)
     grant(book, now, "link:a", 7200, address=THERE)
-    assert grant(book, now, "link:b", 60).changes() == []
+    assert grant(book, now, "link:b", 60).changed() == []
     assert [checked.key for checked in book.of_holder("link:a")] == [bytes([203, 0, 113, 7]), bytes([198, 51, 100, 4])]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from nft.book import Book
 from nft.checks import Refusal
-from nft.plan import Plan
+from nft.plan import Plan, notes
 from nft.policy import Policy, PortRange, ServiceRule
 from nft.sets import Replace
 from nft.wire import Grant, Revoke
@@ -29,16 +29,16 @@ def test_what_ends_earlier_than_what_it_replaces_is_noted_as_taken_out_first(boo
     first = Plan(POLICY, book, 0)
     grant(first, 7200)
     longer = book.get("cloud4", KEY)
-    assert list(first.notes()) == [("cloud4", KEY, longer)]
+    assert list(notes(first.changed())) == [("cloud4", KEY, longer)]
     second = Plan(POLICY, book, 0)
     second.revoke(Revoke(1, None, HERE, None, everything=False))
     grant(second, 60, holder="link:b")
     shorter = book.get("cloud4", KEY)
-    assert [type(change) for change in second.changes()] == [Replace]
-    assert list(second.notes()) == [("cloud4", KEY, None), ("cloud4", KEY, shorter)]
+    assert [type(change) for change in second.changes(second.changed())] == [Replace]
+    assert list(notes(second.changed())) == [("cloud4", KEY, None), ("cloud4", KEY, shorter)]
     third = Plan(POLICY, book, 0)
     grant(third, 7200)
-    assert list(third.notes()) == [("cloud4", KEY, book.get("cloud4", KEY))]
+    assert list(notes(third.changed())) == [("cloud4", KEY, book.get("cloud4", KEY))]
 
 
 @pytest.mark.parametrize("refused_by", ["gate", "kernel"])
