@@ -58,8 +58,9 @@ class Host:
         """The rules made what they were, as where somebody changed one; and a service more, or less."""
         self._time(("gate", "rules put right"), self.gate._repair.mend)  # noqa: SLF001 (without the listener's part)
         self._time(("gate", "reload"), lambda: self.gate.reload(POLICY if number % 2 else MORE))
-        while self.gate.work():
-            pass
+        self.gate.work()
+        while self.gate.next_s() == 0.0:
+            self.gate.work()
 
     def _decide(self, request: Grant | Revoke) -> None:
         [answer] = self.gate.decide([request])

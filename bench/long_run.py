@@ -152,8 +152,9 @@ class Run:
         self._tidy()
 
     def _tidy(self) -> None:
-        while self.gate.work():
-            pass
+        self.gate.work()
+        while self.gate.next_s() == 0.0:
+            self.gate.work()
         self.gate.events()
 
 
