@@ -332,15 +332,18 @@ def _clock(day: Day, shift: str) -> Span:
     day.gateway.clock = shift
     try:
         off = _reboot(day)
-        stamp = json.loads(day.gateway.record.read_text("utf-8").partition("\n")[0])["time"]
-        if abs(datetime.fromisoformat(stamp).timestamp() - time.time()) < 3000:
-            raise LabError(f"the daemon's clock is not off: {stamp}")
+        wait_for("the record of a daemon whose clock is off", lambda: _stamp_is_off(day.gateway.record))
         (day.gateway.state_dir / "clock").write_text("+0d", "ascii")
         day.settle("with the right time", time.monotonic())
     finally:
         day.gateway.clock = None
     day.gateway.restart()
     return off
+
+
+def _stamp_is_off(record: Path) -> bool:
+    stamp = json.loads(record.read_text("utf-8").partition("\n")[0])["time"]
+    return abs(datetime.fromisoformat(stamp).timestamp() - time.time()) > 3000
 
 
 def foreign_set(day: Day) -> None:
