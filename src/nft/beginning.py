@@ -59,6 +59,7 @@ class Beginning:
         policy, names, book = self._ledger.policy, self._repair.names, self._ledger.book
         self._close()
         self._repair.forget()
+        self._repair.learn(names)  # first: what comes in the place of a set from now on differs, here or at the end
         before, self._handles = self._handles, self._sets.handles()
         standing = names & self._handles.keys()
         if problems := self._rules.problems(policy):
@@ -66,7 +67,6 @@ class Beginning:
         # an admin's ruleset, mode "sets", makes its sets at boot and says no more than that
         booted = render.AT_BOOT in self._rules.present().chains or (policy.mode == "sets" and self._ledger.rebooted())
         self._forgotten |= names if booted else {name for name in names if name not in standing or self._handles[name] != before.get(name)}
-        self._repair.learn(standing)
         for name in standing:
             self._adoption.everything(name)
         if self._repair.differs(standing):
