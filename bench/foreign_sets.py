@@ -58,7 +58,6 @@ class Host:
         """The rules made what they were, as where somebody changed one; and a service more, or less."""
         self._time(("gate", "rules put right"), self.gate._repair.mend)  # noqa: SLF001 (without the listener's part)
         self._time(("gate", "reload"), lambda: self.gate.reload(POLICY if number % 2 else MORE))
-        self.gate.work()
         while self.gate.next_s() == 0.0:
             self.gate.work()
 

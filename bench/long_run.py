@@ -152,7 +152,6 @@ class Run:
         self._tidy()
 
     def _tidy(self) -> None:
-        self.gate.work()
         while self.gate.next_s() == 0.0:
             self.gate.work()
         self.gate.events()

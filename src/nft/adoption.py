@@ -122,7 +122,7 @@ class Adoption:
 
     def _compare(self, set_name: str) -> Iterator[None]:
         """Find what was put or taken out unheard. What the kernel tells of a set may skip some: so each missing one is asked for."""
-        if not self._repair.keeps(set_name):
+        if set_name not in self._repair.fit:
             return
         seen: set[bytes] = set()
         for part in self._sets.dump(set_name):

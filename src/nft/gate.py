@@ -145,10 +145,11 @@ class Gate:
 
     def _summed(self, answers: list[Answer]) -> list[Answer]:
         """The answers to what is done. The last may be to a part of a revocation, and the first to the rest of one."""
+        goes_on = answers[-1].get("ok", {}).get("revoked") == MOST_AT_ONCE
         earlier, self._revoked = self._revoked, 0
         if earlier and "ok" in answers[0]:
             answers[0]["ok"]["revoked"] += earlier
-        if answers[-1].get("ok", {}).get("revoked", 0) - earlier * (len(answers) == 1) == MOST_AT_ONCE:
+        if goes_on:
             self._revoked = answers.pop()["ok"]["revoked"]
         return answers
 

@@ -62,9 +62,10 @@ class Repair:
         self._owed = {name: owed for name, owed in self._owed.items() if name in self.names}
         self._known = {name: handles for name, handles in self._known.items() if name in self.names}
 
-    def keeps(self, set_name: str) -> bool:
-        """Whether a set is one of the policy's that can hold what the book says."""
-        return set_name in self.names and set_name not in self._rules.unfit
+    @property
+    def fit(self) -> set[str]:
+        """The policy's sets that can hold what the book says."""
+        return self.names - self._rules.unfit
 
     def load(self, load: Callable[[render.Present], bool]) -> bool:
         """Have the rules loaded, and see to it that the listener does not take them for another's. Raises KernelError.
@@ -178,10 +179,10 @@ class Repair:
         for place in heard.taken:
             self._ledger.take(*place, "foreign-revoke")
         self._full -= lost
-        for name in lost - self._rules.unfit:
+        for name in lost & self.fit:
             self._owed[name] = self._ledger.book.of_set(name)
         if heard.overflow:
-            heard.many |= self.names - lost - self._rules.unfit
+            heard.many |= self.fit - lost
         heard.taken.clear()
         heard.lost.clear()
         heard.structure = heard.overflow = False
@@ -189,8 +190,7 @@ class Repair:
 
     def _heed_what_fits(self) -> None:
         """What is in a set that cannot hold ours is nobody's business."""
-        unfit = self._rules.unfit
-        self._listener.heed(self.names - unfit, unfit.union(render.RECORDS))
+        self._listener.heed(self.fit, self._rules.unfit.union(render.RECORDS))
 
     def _restore(self) -> None:
         name, owed = next(iter(self._owed.items()))

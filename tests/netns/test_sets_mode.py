@@ -185,7 +185,6 @@ class Served:
             with self._turn:
                 if readable:
                     self.gate.repair()
-                self.gate.work()
                 while self.gate.next_s() == 0.0:
                     self.gate.work()
 
