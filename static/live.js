@@ -98,12 +98,20 @@ function show(told) {
   }
 }
 
+// Focus stays on what leads to the same place, or stands where it stood.
 function fill(id, html) {
   const place = document.getElementById(id);
   const open = place.querySelector("details")?.open;
+  const reached = () => [...place.querySelectorAll("a, summary")];
+  const at = reached().indexOf(document.activeElement);
+  const to = document.activeElement.href;
   place.innerHTML = html;
   if (open) {
     place.querySelector("details")?.setAttribute("open", "");
+  }
+  if (at >= 0) {
+    const now = reached().slice(at); // what is new stands above
+    (now.find((one) => one.href === to) ?? now[0])?.focus({ preventScroll: true });
   }
   place.dispatchEvent(new Event("put", { bubbles: true }));
 }
@@ -137,7 +145,7 @@ async function again(tries = 3) {
   fill("knocks", page.getElementById("knocks").innerHTML);
   fill("last", page.getElementById("last").innerHTML);
   all.textContent = page.getElementById("all").textContent;
-  document.getElementById("paging").innerHTML = page.getElementById("paging").innerHTML;
+  fill("paging", page.getElementById("paging").innerHTML);
   count();
   // What was told while this page was on its way may be newer than it.
   if (number(fresh.dataset.mark) < number(mark) && fresh.dataset.mark.split("-")[0] === mark.split("-")[0] && tries) {

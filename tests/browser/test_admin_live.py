@@ -83,6 +83,31 @@ def test_what_others_do_is_seen_at_once(gateway: Gateway, see: See) -> None:
     assert same_page(page)
 
 
+def test_what_comes_by_itself_leaves_the_focus_where_it_is(gateway: Gateway, see: See) -> None:
+    """As somebody with a keyboard or a screen reader needs it: on the same thing, with what it says now."""
+    gateway.stranger.reaches(CLOUD, timeout=0.2)
+    page = see()
+    summary = page.locator("#knocks summary")
+    expect(summary).to_be_visible(timeout=SOON_MS)
+    summary.press("Enter")
+    before = summary.inner_text()
+    gateway.stranger.reaches(CLOUD, timeout=0.2)
+    gateway.restart()
+    expect(summary).not_to_have_text(before, timeout=20_000)
+    expect(summary).to_be_focused()
+    expect(page.locator("#knocks table")).to_be_visible()
+
+    addresses = page.locator("#last a")
+    for address in ("198.51.100.77", "198.51.100.78"):
+        gateway.cli("grant", "cloud", address)
+        expect(addresses.first).to_have_text(address, timeout=SOON_MS)
+        addresses.filter(has_text="198.51.100.77").first.focus()
+    gateway.cli("grant", "cloud", "198.51.100.79")
+    expect(addresses.first).to_have_text("198.51.100.79", timeout=SOON_MS)
+    expect(addresses.nth(2)).to_be_focused()
+    assert same_page(page)
+
+
 def test_a_pause_closes_what_is_seen(gateway: Gateway, see: See) -> None:
     url = gateway.add_link("Papi")
     page = see()
