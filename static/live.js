@@ -8,10 +8,12 @@ const all = document.getElementById("all");
 const language = document.documentElement.lang;
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const UNDO_MS = 10 * MINUTE, HIDDEN_MS = MINUTE, SILENT_MS = 10 * SECOND, FADE_MS = 400, MOST_ROWS = 300;
-const LATER_MS = 3 * SECOND, LATEST_MS = MINUTE;
+const LATER_MS = 3 * SECOND, LATEST_MS = MINUTE, PRESS_MS = 10 * SECOND;
 let { mark } = table.dataset;
 let source, silent, hidden, undo, retry, failures = 0;
 let behind = false; // what is shown is older than the mark says
+let press; // runs out where nobody tells of its end
+const held = [];
 
 function parse(html) {
   const template = document.createElement("template");
@@ -27,6 +29,28 @@ function begin(row) {
   row.ends = Date.now() + Number(row.dataset.leftMs);
   row.dispatchEvent(new Event("put", { bubbles: true }));
   tell(row);
+}
+
+// Nothing comes in the place of what is being pressed: a press that ends on something else is lost.
+function unpressed(act) {
+  if (press) {
+    held.push(act);
+  } else {
+    act();
+  }
+}
+
+function release() {
+  press = clearTimeout(press);
+  held.splice(0).forEach((act) => act());
+}
+
+addEventListener("pointerdown", () => {
+  clearTimeout(press);
+  press = setTimeout(release, PRESS_MS);
+});
+for (const end of ["pointerup", "pointercancel"]) {
+  addEventListener(end, () => setTimeout(release)); // the click comes before that
 }
 
 // Focus stays on the same button of the same row, whatever becomes of the element.
@@ -132,6 +156,7 @@ async function again(tries = 3) {
     later();
     return;
   }
+  await new Promise(unpressed);
   behind = false;
   const top = [...rows].find((row) => row.getBoundingClientRect().bottom > 0);
   const before = top?.getBoundingClientRect().top;
@@ -192,7 +217,7 @@ function listen() {
     source.addEventListener(name, (event) => {
       mark = event.lastEventId;
       heard();
-      act(JSON.parse(event.data));
+      unpressed(() => act(JSON.parse(event.data)));
     });
   on("rows", show);
   on("last", ({ html }) => fill("last", html));

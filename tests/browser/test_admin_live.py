@@ -8,10 +8,23 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from test_portal_people import PORTAL
 
 from lab.gateway import Gateway
+from safeip.control import Control
 
 CLOUD = "http://home.test/"
 SOON_MS = 8000  # of a busy machine
 STRANGER = "203.0.113.66"
+# What is told to the page, by a stream of the test's own
+LISTEN = """
+    () => new Promise((open) => {
+        const { live } = document.querySelector("table[data-live]").dataset;
+        const source = new EventSource(live);
+        source.addEventListener("again", open);
+        source.addEventListener("rows", () => {
+            document.body.dataset.told = "";
+            source.close();
+        });
+    })
+"""
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +119,27 @@ def test_what_comes_by_itself_leaves_the_focus_where_it_is(gateway: Gateway, see
     expect(addresses.first).to_have_text("198.51.100.79", timeout=SOON_MS)
     expect(addresses.nth(2)).to_be_focused()
     assert same_page(page)
+
+
+def test_what_comes_by_itself_takes_nothing_from_under_the_finger(gateway: Gateway, see: See) -> None:
+    gateway.cli("grant", "cloud", "198.51.100.77", "--note", "Jean")
+    page = see()
+    page.evaluate(LISTEN)
+    row(page, "Jean").get_by_role("button", name="Close").hover()
+    page.mouse.down()
+    Control(str(gateway.runtime / "control.sock")).ask(
+        "PUT", "/grants/cloud/198.51.100.77", body={"note": "Jean and Odile", "for": "3h"}
+    )
+    expect(page.locator("body[data-told]")).to_have_count(1)
+    page.mouse.up()
+    expect(page.get_by_role("status")).to_have_text("The way is closed.")
+    expect(row(page, "Jean")).to_have_count(0)
+
+    page.mouse.move(0, 0)
+    page.mouse.down()
+    gateway.cli("grant", "cloud", "198.51.100.78")
+    page.mouse.up()
+    expect(row(page, "198.51.100.78")).to_have_count(1)
 
 
 def test_a_pause_closes_what_is_seen(gateway: Gateway, see: See) -> None:
