@@ -233,7 +233,7 @@ def visit(browser: Browser, house: Household, place: Place, language: str = "en"
         )
         _stay(context)
         context.add_init_script(_WAIT)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         page = context.new_page()
         place.reach(ways.Visit(house, page))
         page.evaluate("() => document.fonts.ready.then(() => true)")

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from lab.browser import chromium
 from lab.gateway import Gateway
 
 Visit = Callable[..., Page]
+expect.set_options(timeout=15_000)  # of a machine that has other tests to run beside
 # What a page complains of through no fault of its own: an answer's status, such as 410; a stream after a sign-out
 EXPECTED = ("Failed to load resource", "EventSource's response")
 

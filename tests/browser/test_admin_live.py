@@ -11,7 +11,7 @@ from lab.gateway import Gateway
 from safeip.control import Control
 
 CLOUD = "http://home.test/"
-SOON_MS = 8000  # of a busy machine
+COUNTED_MS = 65_000  # the counters are looked at once a minute at least, more often where that is quick
 STRANGER = "203.0.113.66"
 # What is told to the page, by a stream of the test's own
 LISTEN = """
@@ -74,25 +74,25 @@ def test_what_others_do_is_seen_at_once(gateway: Gateway, see: See) -> None:
     expect(page.get_by_text("Nobody: everything is closed.")).to_be_visible()
     gateway.stranger.open_link(gateway.add_link("Mamie"))
     mamie = row(page, STRANGER)
-    expect(mamie).to_contain_text("Mamie", timeout=SOON_MS)
-    expect(mamie.locator(".left")).to_have_text(re.compile(r"^1h 59m left$"))
+    expect(mamie).to_contain_text("Mamie")
+    expect(mamie.locator(".left")).to_have_text(re.compile(r"^1h 5\dm left$"))
     expect(mamie).to_contain_text("none yet")
     expect(page.get_by_text("Nobody: everything is closed.")).to_be_hidden()
     expect(page.locator("#last li").first).to_contain_text("Opened by a link")
-    assert gateway.stranger.reaches(CLOUD)
-    expect(mamie.locator("[data-count=bytes]")).to_contain_text("kB", timeout=SOON_MS)
-    expect(mamie).to_contain_text("last packet today at", timeout=SOON_MS)
+    assert gateway.stranger.reaches(CLOUD, timeout=5)
+    expect(mamie.locator("[data-count=bytes]")).to_contain_text("kB", timeout=COUNTED_MS)
+    expect(mamie).to_contain_text(re.compile("last packet (today|yesterday) at"))
 
     gateway.cli("grant", "cloud", "198.51.100.77", "--note", "<img src=x onerror=alert(1)>")
-    expect(row(page, "198.51.100.77")).to_contain_text("<img src=x onerror=alert(1)>", timeout=SOON_MS)
+    expect(row(page, "198.51.100.77")).to_contain_text("<img src=x onerror=alert(1)>")
     assert page.locator("tr img").count() == 0
     expect(page.locator("#all")).to_have_text("Open now: 2")
     gateway.cli("revoke", STRANGER)
-    expect(mamie).to_have_count(0, timeout=SOON_MS)
+    expect(mamie).to_have_count(0)
     expect(page.locator("#all")).to_have_text("Open now: 1")
-    gateway.cli("grant", "cloud", "198.51.100.78", "--for", "3s")
-    expect(row(page, "198.51.100.78")).to_have_count(1, timeout=SOON_MS)
-    expect(row(page, "198.51.100.78")).to_have_count(0, timeout=SOON_MS)
+    gateway.cli("grant", "cloud", "198.51.100.78", "--for", "8s")
+    expect(row(page, "198.51.100.78")).to_have_count(1)
+    expect(row(page, "198.51.100.78")).to_have_count(0)
     assert same_page(page)
 
 
@@ -101,7 +101,7 @@ def test_what_comes_by_itself_leaves_the_focus_where_it_is(gateway: Gateway, see
     gateway.stranger.reaches(CLOUD, timeout=0.2)
     page = see()
     summary = page.locator("#knocks summary")
-    expect(summary).to_be_visible(timeout=SOON_MS)
+    expect(summary).to_be_visible()
     summary.press("Enter")
     before = summary.inner_text()
     gateway.stranger.reaches(CLOUD, timeout=0.2)
@@ -113,10 +113,10 @@ def test_what_comes_by_itself_leaves_the_focus_where_it_is(gateway: Gateway, see
     addresses = page.locator("#last a")
     for address in ("198.51.100.77", "198.51.100.78"):
         gateway.cli("grant", "cloud", address)
-        expect(addresses.first).to_have_text(address, timeout=SOON_MS)
+        expect(addresses.first).to_have_text(address)
         addresses.filter(has_text="198.51.100.77").first.focus()
     gateway.cli("grant", "cloud", "198.51.100.79")
-    expect(addresses.first).to_have_text("198.51.100.79", timeout=SOON_MS)
+    expect(addresses.first).to_have_text("198.51.100.79")
     expect(addresses.nth(2)).to_be_focused()
     assert same_page(page)
 
@@ -146,9 +146,9 @@ def test_a_pause_closes_what_is_seen(gateway: Gateway, see: See) -> None:
     url = gateway.add_link("Papi")
     page = see()
     gateway.stranger.open_link(url)
-    expect(row(page, "Papi")).to_have_count(1, timeout=SOON_MS)
+    expect(row(page, "Papi")).to_have_count(1)
     gateway.cli("link", "pause", url.rpartition("/l/")[2].partition("-")[0])
-    expect(row(page, "Papi")).to_have_count(0, timeout=SOON_MS)
+    expect(row(page, "Papi")).to_have_count(0)
     assert same_page(page)
 
 
@@ -177,21 +177,21 @@ def test_prolonged_and_banned_and_taken_back(gateway: Gateway, see: See) -> None
     gateway.stranger.open_link(gateway.add_link("Mamie", ("cloud",), "--for", "1h"))
     page = see()
     mamie = row(page, "Mamie")
-    expect(mamie.locator(".left")).to_have_text(re.compile("^59:"))
+    expect(mamie.locator(".left")).to_have_text(re.compile(r"^5\d:"))
     mamie.get_by_role("button", name="Prolong").click()
     expect(page.get_by_role("status")).to_have_text("The time starts anew.")
-    expect(mamie.locator(".left")).to_have_text(re.compile("^1h 59m"))
+    expect(mamie.locator(".left")).to_have_text(re.compile(r"^1h 5\dm"))
     expect(mamie.get_by_role("button", name="Prolong")).to_be_focused()
     page.get_by_role("button", name="Undo").click()
-    expect(mamie.locator(".left")).to_have_text(re.compile("^59:"))
+    expect(mamie.locator(".left")).to_have_text(re.compile(r"^5\d:"))
     mamie.get_by_role("button", name="Ban").click()
     expect(page.get_by_role("status")).to_have_text("The address is banned.")
     expect(mamie).to_have_count(0)
     assert not gateway.stranger.reaches(f"{PORTAL}/")
     page.get_by_role("button", name="Undo").click()
     expect(mamie).to_have_count(1)
-    assert gateway.stranger.reaches(f"{PORTAL}/")
-    assert gateway.stranger.reaches(CLOUD)
+    assert gateway.stranger.reaches(f"{PORTAL}/", timeout=5)
+    assert gateway.stranger.reaches(CLOUD, timeout=5)
     assert same_page(page)
 
 
@@ -251,7 +251,7 @@ def test_one_tab_too_many_takes_the_place_of_one_that_closes(admin: BrowserConte
     for tab in tabs:
         with tab.expect_response(lambda answer: "/admin/live" in answer.url):
             tab.goto(f"{PORTAL}/admin")
-    expect(tabs[-1].locator("#stale")).to_be_visible(timeout=SOON_MS)
+    expect(tabs[-1].locator("#stale")).to_be_visible()
     tabs[0].close()
     expect(tabs[-1].locator("#stale")).to_be_hidden(timeout=60_000)
     for tab in tabs[1:]:

@@ -86,6 +86,7 @@ def test_from_the_invitation_to_the_sign_out(gateway: Gateway, fresh: Open) -> N
     page.locator("input[name=code]").fill(used)
     page.locator("main form button").first.click()
     expect(page.locator("main")).to_contain_text(RECOVERY)
+    expect(page.locator(".codes code")).to_have_count(10)
     codes = RECOVERY.findall(page.locator("main").inner_text())
     assert len(codes) == 10
 

@@ -146,6 +146,7 @@ def sentence(template: str, name: str, code: str, language: str) -> str:
 
 def keyboard(page: Page) -> None:
     """Tab leads to everything, in the order of the page, and it shows where one is."""
+    page.evaluate("() => { dispatchEvent(new Event('pagehide')); }")  # from now on nothing new comes in the place of what is shown
     for _ in range(page.evaluate(STOPS)):
         page.keyboard.press("Tab")
     assert page.evaluate(MISSED) == {"missed": [], "disorder": [], "unseen": []}

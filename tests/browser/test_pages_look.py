@@ -137,7 +137,7 @@ def test_the_picture_of_who_knocked_has_words(gateway: Gateway, page: Page) -> N
         assert sum(map(int, counted)) == int(re.findall(r"\d+", label)[0])
     page.goto(f"{PORTAL}/admin/blocked")
     page.get_by_role("listitem").get_by_role("link", name="203.0.113.66").click()
-    assert page.locator("main table").last.locator("tbody tr").count() == 1
+    expect(page.locator("main table").last.locator("tbody tr")).to_have_count(1)
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])

@@ -39,7 +39,7 @@ def test_who_knocked_is_let_in_prolonged_closed_and_banned(gateway: Gateway, pag
     assert not gateway.stranger.reaches(CLOUD)
     page.reload()
     expect(page.get_by_role("img", name=re.compile("packets? (was|were) blocked in the last day"))).to_be_visible()
-    assert page.locator(".knocks rect").count() == 1
+    assert page.locator(".knocks rect").count() in {1, 2}  # an hour may begin before it knocks again
     page.get_by_role("link", name="Look who it was").click()
     knocked = page.get_by_role("row").filter(has_text="203.0.113.66")
     expect(knocked).to_contain_text("tcp/80")
@@ -51,7 +51,7 @@ def test_who_knocked_is_let_in_prolonged_closed_and_banned(gateway: Gateway, pag
     page.get_by_label("Note").fill("<b>Odile</b>")
     page.get_by_role("button", name="Open", exact=True).click()
     expect(page.get_by_role("status")).to_have_text("The way is open.")
-    assert gateway.stranger.reaches(CLOUD)
+    assert gateway.stranger.reaches(CLOUD, timeout=5)
     row = page.get_by_role("row").filter(has_text="203.0.113.66")
     expect(row).to_contain_text("<b>Odile</b>")
     row.get_by_role("button", name=re.compile("Prolong")).click()
@@ -67,7 +67,7 @@ def test_who_knocked_is_let_in_prolonged_closed_and_banned(gateway: Gateway, pag
     page.get_by_role("link", name="Banned").click()
     page.get_by_role("button", name="Lift the ban of 203.0.113.66").click()
     expect(page.get_by_role("status")).to_have_text("The ban is lifted.")
-    assert gateway.stranger.reaches(f"{PORTAL}/")
+    assert gateway.stranger.reaches(f"{PORTAL}/", timeout=5)
 
     page.get_by_role("link", name="History").click()
     page.get_by_label("Address", exact=True).fill("203.0.113.66")

@@ -68,6 +68,7 @@ def accept(page: Page, url: str) -> tuple[Authenticator, list[str]]:
     page.get_by_label("The code that the app shows now").fill(app.code())
     page.get_by_role("button", name="Set up and sign in").click()
     expect(page.get_by_role("heading", name="Your recovery codes")).to_be_visible()
+    expect(page.locator(".codes code")).to_have_count(10)
     return app, page.locator(".codes code").all_inner_texts()
 
 
@@ -101,6 +102,7 @@ def test_invited_signed_in_and_open(gateway: Gateway, context: BrowserContext) -
     sign_in(page, "mamie", app.code())
     expect(page).to_have_url(f"{PORTAL}/me")
     page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("status")).to_have_text("You are signed out.")
     sign_in(page, "Mamie", codes[4])
     expect(page).to_have_url(f"{PORTAL}/me")
     page.get_by_role("link", name="Recovery codes").click()

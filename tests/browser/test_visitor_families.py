@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
+from test_visitor_onward import PATIENT
 
 from lab import line
 from lab.gateway import Gateway
@@ -40,7 +41,7 @@ def held(gateway: Gateway, service: str) -> tuple[list[str], list[str]]:
 
 
 def test_what_one_tap_opens_by_the_other_family_is_gone_to(gateway: Gateway, visit: Visit) -> None:
-    page = visit()
+    page = visit(PATIENT)
     page.goto(gateway.add_link("Mamie", ("four",)).replace(PORTAL, OPEN6))
     page.wait_for_url(SERVICE)
     assert held(gateway, "four") == (["192.0.2.10"], ["2001:db8:1::"])
@@ -49,6 +50,7 @@ def test_what_one_tap_opens_by_the_other_family_is_gone_to(gateway: Gateway, vis
 def test_a_look_at_what_is_open_takes_nothing_back(gateway: Gateway, visit: Visit) -> None:
     page = visit(KEPT)
     page.clock.install()
+    page.add_init_script(PATIENT)
     page.goto(gateway.add_link("Mamie", ("four",)).replace(PORTAL, OPEN6))
     expect(page.get_by_label("Keep open while this page is open")).to_be_checked()
     expect(page.get_by_text("IPv4 and IPv6 are open.")).to_be_visible()

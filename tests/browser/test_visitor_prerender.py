@@ -135,4 +135,5 @@ def test_a_link_opens_nothing_until_somebody_looks_at_it(gateway: Gateway, tmp_p
         assert browser.asked("POST", path) == []
         gateway.cli("link", "pause", sign.rpartition("/")[2][:6])
         wait_for("the way is open", lambda: [e.value for e in gateway.elements("cloud4")] == ["192.0.2.10"], 60)
+        wait_for("its log tells of it", lambda: bool(browser.asked("POST", path)), 20, 0.25)
         assert len(browser.asked("GET", path)) == len(browser.asked("POST", path)) == 1, "shown as it was fetched, and opened once"
