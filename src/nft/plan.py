@@ -70,26 +70,26 @@ class Plan:
         key = checks.key(self._policy, request.address)
         checks.open_to(self._policy, key)
         family = 4 if len(key) == 4 else 6
-        for name, seconds in request.services.items():
-            checks.duration(checks.service(self._policy, name), seconds)
         # many grants have the same texts, which are held once in memory
         holder, note = sys.intern(request.holder), sys.intern(request.note)
-        places = {sys.intern(f"{name}{family}"): seconds for name, seconds in request.services.items()}
-        new = sum(self._book.get(set_name, key) is None for set_name in places)
+        places, new = [], 0
+        for name, seconds in request.services.items():
+            checks.duration(checks.service(self._policy, name), seconds)
+            set_name = sys.intern(f"{name}{family}")
+            held = self._book.get(set_name, key)
+            new += held is None
+            places.append((held, Entry(set_name, key, holder, note, self._now_ms + seconds * 1000, seconds * 1000)))
         if new and self._book.grants() + new > self._policy.max_grants:
             raise checks.Refusal("too-many", f"{self._policy.max_grants} grants are open, the most allowed")
-        granted, renewed = [], True
-        for set_name, seconds in places.items():
-            end_ms = self._now_ms + seconds * 1000
-            before = held = self._book.get(set_name, key)
-            renewed = renewed and held is not None and held.holder == holder
-            asked = Entry(set_name, key, holder, note, end_ms, seconds * 1000)
-            if held is None or held.end_ms < end_ms:
-                held = asked
-                self._put(held)
-            if before is not None and before.holder != holder:
-                self._beside(held, before if held is asked else asked)
-            granted.append(held)
+        granted, renewed = [], not new
+        for held, asked in places:
+            lasting = asked if held is None or held.end_ms < asked.end_ms else held
+            if lasting is asked:
+                self._put(asked, held)
+            if held is not None and held.holder != holder:
+                self._beside(lasting, held if lasting is asked else asked)
+                renewed = False
+            granted.append(lasting)
         left = self._leave(request.holder, key, request.addresses) if request.addresses else []
         return granted, left, renewed
 
@@ -125,7 +125,7 @@ class Plan:
             raise checks.Refusal("too-many", f"{self._policy.max_grants} bans hold, the most allowed")
         end_ms = self._now_ms + request.duration_s * 1000
         if held is None or held.end_ms < end_ms:
-            self._put(Entry(name, key, "cli", "", end_ms, request.duration_s * 1000))
+            self._put(Entry(name, key, "cli", "", end_ms, request.duration_s * 1000), held)
 
     def _leave(self, holder: str, newest: bytes, most: int) -> list[str]:
         """Let the holder's oldest addresses of this family go until `most` are left, the newest among them; so many at once."""
@@ -145,20 +145,20 @@ class Plan:
         stay = [(who, end) for who, end in ends.items() if who != entry.holder and end > self._now_ms]
         self._put_beside(entry.set, entry.key, (*stay, (other.holder, end_ms))[-_MOST_BESIDE:])
 
-    def _put(self, entry: Entry) -> None:
-        self._remember(entry.set, entry.key)
+    def _put(self, entry: Entry, before: Entry | None) -> None:
+        self._remember(entry.set, entry.key, before)
         self._book.put(entry)
 
     def _take(self, entry: Entry) -> None:
-        self._remember(entry.set, entry.key)
+        self._remember(entry.set, entry.key, entry)
         self._book.take(entry.set, entry.key)
 
     def _put_beside(self, set_name: str, key: bytes, beside: Beside) -> None:
-        self._remember(set_name, key)
+        self._remember(set_name, key, self._book.get(set_name, key))
         self._book.put_beside(set_name, key, beside)
 
-    def _remember(self, set_name: str, key: bytes) -> None:
-        self._before.append((set_name, key, self._book.get(set_name, key), self._book.beside(set_name, key)))
+    def _remember(self, set_name: str, key: bytes, entry: Entry | None) -> None:
+        self._before.append((set_name, key, entry, self._book.beside(set_name, key)))
 
 
 def notes(changed: list[Changed]) -> Iterator[tuple[str, bytes, Entry | None]]:

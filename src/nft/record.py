@@ -112,11 +112,11 @@ class Record:
             return 0.0
         if self._began_s is None:
             return None
+        if self._pending:
+            return max(0.0, self._since_s + _GATHER_S - time.monotonic())  # nothing else is in such a hurry
         waits = [_LOOK_S] if self._rest is not None or self._disk.busy() else []
         if len(self._book):
             waits.append(max(0.0, self._stamped_s + _STAMP_S - time.monotonic()))
-        if self._pending:
-            waits.append(max(0.0, self._since_s + _GATHER_S - time.monotonic()))
         if self._rest is None and (in_s := self._rewrite_in_s()) is not None:
             waits.append(in_s)
         return min(waits, default=None)
@@ -211,13 +211,14 @@ class Record:
     def _words(self, changes: Iterable[Change]) -> bytes:
         """Changes as lines. `until` is for people, and not read."""
         ahead_ms = (time.time_ns() - time.monotonic_ns()) // 1_000_000
-        lines = []
+        lines, second, until = [], -1, ""
         for set_name, key, entry in changes:
             address = inet_ntop(AF_INET, key) if len(key) == 4 else inet_ntop(AF_INET6, key) + self._suffix
             if entry is None:
                 lines.append(f'{{"taken": "{set_name}", "address": "{address}"}}\n')
                 continue
-            until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((entry.end_ms + ahead_ms) // 1000))
+            if second != (second := (entry.end_ms + ahead_ms) // 1000):
+                until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
             lines.append(  # a third of the time that json takes for the whole
                 f'{{"put": "{set_name}", "address": "{address}", "holder": {_quoted(entry.holder)}, '
                 f'"note": {_quoted(entry.note)}, "until": "{until}", '

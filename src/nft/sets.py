@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class KernelError(Exception):
@@ -14,8 +14,7 @@ class KernelError(Exception):
         self.errno = errno
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One element of a set whose key is an address.
 
     `key` is the address in network byte order, 4 or 16 bytes. `timeout_ms` is the whole time it was given

@@ -7,8 +7,7 @@ What keeps them and asks for too much is refused with an answer (nft.checks).
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 LINE = 64 * 1024
 _SERVICES = 64
@@ -20,8 +19,7 @@ class ProtocolError(Exception):
     """The other side does not keep to the wire's rules."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """Put `address` into the sets of `services`, each for its number of seconds: all or none.
 
     With `addresses`, of this holder at most so many of this address family stay: the oldest leave, 1,000 at once.
@@ -35,8 +33,7 @@ class Grant:
     addresses: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Revoke:
+class Revoke(NamedTuple):
     """Take out what matches all that is given. `everything` goes alone, and so does giving nothing else."""
 
     id: int
@@ -46,8 +43,7 @@ class Revoke:
     everything: bool
 
 
-@dataclass(frozen=True, slots=True)
-class List:
+class List(NamedTuple):
     """Tell what matches all that is given; only grants can be chosen from. `held` are grants without their counters."""
 
     id: int
@@ -57,8 +53,7 @@ class List:
     holder: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ban:
+class Ban(NamedTuple):
     """Shut `address` out of portal and services for `duration_s` seconds; 0 lifts the ban."""
 
     id: int
@@ -66,8 +61,7 @@ class Ban:
     duration_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(NamedTuple):
     """Tell from now on, unasked, what happens."""
 
     id: int
@@ -95,11 +89,12 @@ def parse(line: bytes) -> Request:
     if len(line) >= LINE:
         raise ProtocolError(f"a line of more than {LINE} bytes")
     try:
-        message = _read(line.decode())
+        text = line.decode()
+        message, end = _read(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not JSON: {error}") from None
-    if not isinstance(message, dict):
-        raise ProtocolError("not a JSON object")
+    if not isinstance(message, dict) or end != len(text):
+        raise ProtocolError("not one JSON object")
     verb = message.pop("verb", None)
     if not isinstance(verb, str) or verb not in _VERBS:
         raise ProtocolError("no such verb")
@@ -120,8 +115,8 @@ def encode(answer: dict[str, Any]) -> bytes:
     return _json(answer).encode() + b"\n"
 
 
-_read = json.JSONDecoder().decode
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_read = json.JSONDecoder().raw_decode
+_json = json.JSONEncoder(check_circular=False, ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _is_number(value: object) -> bool:
