@@ -79,7 +79,7 @@ def test_what_others_do_is_seen_at_once(gateway: Gateway, see: See) -> None:
     expect(mamie).to_contain_text("none yet")
     expect(page.get_by_text("Nobody: everything is closed.")).to_be_hidden()
     expect(page.locator("#last li").first).to_contain_text("Opened by a link")
-    assert gateway.stranger.reaches(CLOUD, timeout=5)
+    assert gateway.stranger.reaches(CLOUD)
     expect(mamie.locator("[data-count=bytes]")).to_contain_text("kB", timeout=COUNTED_MS)
     expect(mamie).to_contain_text(re.compile("last packet (today|yesterday) at"))
 
@@ -190,8 +190,8 @@ def test_prolonged_and_banned_and_taken_back(gateway: Gateway, see: See) -> None
     assert not gateway.stranger.reaches(f"{PORTAL}/")
     page.get_by_role("button", name="Undo").click()
     expect(mamie).to_have_count(1)
-    assert gateway.stranger.reaches(f"{PORTAL}/", timeout=5)
-    assert gateway.stranger.reaches(CLOUD, timeout=5)
+    assert gateway.stranger.reaches(f"{PORTAL}/")
+    assert gateway.stranger.reaches(CLOUD)
     assert same_page(page)
 
 

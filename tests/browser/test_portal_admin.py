@@ -51,7 +51,7 @@ def test_who_knocked_is_let_in_prolonged_closed_and_banned(gateway: Gateway, pag
     page.get_by_label("Note").fill("<b>Odile</b>")
     page.get_by_role("button", name="Open", exact=True).click()
     expect(page.get_by_role("status")).to_have_text("The way is open.")
-    assert gateway.stranger.reaches(CLOUD, timeout=5)
+    assert gateway.stranger.reaches(CLOUD)
     row = page.get_by_role("row").filter(has_text="203.0.113.66")
     expect(row).to_contain_text("<b>Odile</b>")
     row.get_by_role("button", name=re.compile("Prolong")).click()
@@ -67,7 +67,7 @@ def test_who_knocked_is_let_in_prolonged_closed_and_banned(gateway: Gateway, pag
     page.get_by_role("link", name="Banned").click()
     page.get_by_role("button", name="Lift the ban of 203.0.113.66").click()
     expect(page.get_by_role("status")).to_have_text("The ban is lifted.")
-    assert gateway.stranger.reaches(f"{PORTAL}/", timeout=5)
+    assert gateway.stranger.reaches(f"{PORTAL}/")
 
     page.get_by_role("link", name="History").click()
     page.get_by_label("Address", exact=True).fill("203.0.113.66")
