@@ -180,7 +180,7 @@ class Gateway:
         )
         return self.daemon
 
-    def start(self, timeout: float = 20.0) -> float:
+    def start(self, timeout: float = 60.0) -> float:
         """Start the daemon and wait until portal and gate both answer; the seconds that it took. LabError."""
         begin = time.monotonic()
         daemon = self.launch()
@@ -202,7 +202,7 @@ class Gateway:
             return self.cli("status", check=False).returncode == 0
         return self.local.reaches(f"{self.portal_scheme}://127.0.0.1:{self.portal_port}/healthz", timeout=5.0)
 
-    def stop(self, timeout: float = 10.0) -> int:
+    def stop(self, timeout: float = 30.0) -> int:
         """SIGTERM to the daemon; its exit code."""
         return self._running().stop(timeout)
 
@@ -210,7 +210,7 @@ class Gateway:
         """SIGKILL to the gate; back when the portal, which dies with it, is gone as well."""
         portal = self.portal_pid()
         self._running().kill()
-        wait_for("the portal's end", lambda: ended(portal))
+        wait_for("the portal's end", lambda: ended(portal), 30.0)
 
     def restart(self) -> float:
         """Stop and start; the seconds that the start took."""

@@ -1,9 +1,10 @@
 """HAProxy in a namespace."""
 
+import contextlib
 import socket
 from pathlib import Path
 
-from lab.listening import Listening
+from lab.listening import WITHIN_S, Listening
 from lab.net import Namespace
 from lab.process import LabError
 
@@ -27,7 +28,12 @@ class HAProxy(Listening):
         self.process = namespace.start(*command, "-db", log=self.log)
 
         def listens() -> bool:
-            with socket.socket(socket.AF_UNIX) as asked:
-                return asked.connect_ex(str(orders)) == 0
+            """It answers once it listens everywhere."""
+            with socket.socket(socket.AF_UNIX) as asked, contextlib.suppress(OSError):
+                asked.settimeout(WITHIN_S)
+                asked.connect(str(orders))
+                asked.sendall(b"show version\n")
+                return asked.recv(1) != b""
+            return False
 
         self.wait_until(listens, "haproxy")

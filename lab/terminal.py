@@ -60,7 +60,7 @@ class Terminal:
         """All that was shown so far."""
         return self._shown.decode("utf-8", "replace").replace("\r\n", "\n")
 
-    def read(self, text: str, timeout: float = 15.0) -> str:
+    def read(self, text: str, timeout: float = 60.0) -> str:
         """Wait until `text` is shown; what was shown since the last read, up to its end. LabError."""
         wanted = text.encode()
         try:
@@ -84,7 +84,7 @@ class Terminal:
                 wait_for("its end", lambda: self.poll() is not None or len(self._shown) > before + len("^C"), 5)  # noqa: B023 (at once)
                 return
 
-    def answer(self, question: str, text: str, timeout: float = 15.0) -> str:
+    def answer(self, question: str, text: str, timeout: float = 60.0) -> str:
         """Wait for the question and type the answer; what was shown before."""
         before = self.read(question, timeout)
         self.type(text)
@@ -98,7 +98,7 @@ class Terminal:
         os.close(self._ours)
         self._ours = -1
 
-    def wait(self, timeout: float = 15.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait for the program's end; its exit code (negative: the signal that ended it). LabError."""
         try:
             code = self._popen.wait(timeout)

@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import ssl
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from e2e.container import Container
@@ -82,6 +83,16 @@ class Visit:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def renew_beside(host: Container, visit: Visit) -> None:
+    """As certbot's timer does it, while a visitor's connection goes on: the portal ends one that falls silent."""
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(certbot, host, "renew", "--force-renewal", "--no-random-sleep-on-renew")
+        while not renewing.done():
+            assert visit.goes_on()
+            wait([renewing], 5)
+        renewing.result()
 
 
 def served(host: Container) -> str:

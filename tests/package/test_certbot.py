@@ -11,6 +11,7 @@ from certbot_host import (
     certbot,
     checked,
     live,
+    renew_beside,
     served,
     shown,
     start_pebble,
@@ -49,7 +50,8 @@ def host() -> Iterator[Container]:
 def ends_for_good(host: Container) -> str:
     """The start fails and is not tried again; what the daemon said."""
     host.run("systemctl", "restart", "safeip", check=False)
-    assert (shown(host, "ActiveState"), shown(host, "ExecMainStatus"), shown(host, "NRestarts")) == ("failed", "78", "0")
+    wait_for("the end", lambda: shown(host, "ActiveState") == "failed", 60)
+    assert (shown(host, "ExecMainStatus"), shown(host, "NRestarts")) == ("78", "0")
     return host.run("journalctl", "--sync", "--unit=safeip", "--output=cat", "--no-pager", check=False).stdout + host.run(
         "journalctl", "--unit=safeip", "--output=cat", "--no-pager").stdout
 
@@ -77,7 +79,7 @@ def test_a_certificate_is_obtained_served_and_renewed_without_a_restart(host: Co
     visit = Visit(host)
     for _ in range(2):
         before = live(host, NAME)
-        certbot(host, "renew", "--force-renewal", "--no-random-sleep-on-renew")
+        renew_beside(host, visit)
         now = live(host, NAME)
         assert now != before
         assert served(host) == now

@@ -18,6 +18,7 @@ from certbot_host import (
     anybody,
     certbot,
     live,
+    renew_beside,
     served,
     shown,
     start_pebble,
@@ -145,7 +146,7 @@ def test_it_is_renewed_by_itself_with_the_daemon_up(host: Container) -> None:
     """As certbot's timer does it: what setup asked for is what certbot remembers."""
     process, before = shown(host, "MainPID"), live(host, "safeip")
     visit = Visit(host)
-    certbot(host, "renew", "--force-renewal", "--no-random-sleep-on-renew")
+    renew_beside(host, visit)
     assert served(host) == live(host, "safeip") != before
     assert visit.goes_on()
     visit.close()
@@ -273,7 +274,7 @@ def test_whoever_interrupts_certbot_has_what_they_had(runs: Container) -> None:
             enrol(terminal)
         terminal.answer(OBTAIN, "")
         terminal.answer("E-mail address", "")
-        wait_for("certbot's own server", lambda: not nobody_listens(runs), 30)
+        wait_for("certbot's own server", lambda: not nobody_listens(runs), 120)
         terminal.interrupt()
         assert terminal.wait(60) == 0
         assert "The browser warns" in terminal.shown.partition("What comes next:")[2]

@@ -91,11 +91,17 @@ class Shell:
         self.program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>{self.asked}\n{line}\n', "ascii")
         self.program.chmod(0o755)
 
+    def wait_longer(self) -> None:
+        """What completion asks may take longer than people would wait for it."""
+        patient = self.program.with_name("timeout")
+        patient.write_text('#!/bin/sh\nshift\nexec /usr/bin/timeout 60 "$@"\n', "ascii")
+        patient.chmod(0o755)
+
     def line(self, typed: str) -> str:
         """What the line is after everything that would be offered has been put into it."""
         self._out.unlink(missing_ok=True)
         self.terminal.type(typed + ALL + DUMP, enter=False)
-        wait_for("the line", self._out.exists, 30.0)
+        wait_for("the line", self._out.exists, 60.0)
         return self._out.read_text("utf-8").rstrip("\n")
 
     def offers(self, typed: str) -> list[str]:
@@ -261,6 +267,7 @@ def test_ids_names_and_addresses_come_from_the_daemon(kind: str, gateway: Gatewa
     (link,) = gateway.cli_json("link", "list")
     program = f"safeip --config {gateway.config}"
     with shell_at(kind, tmp_path / "shell", made, namespace) as shell:
+        shell.wait_longer()
         assert shell.line(f"{program} link show ").rstrip() == f"{program} link show {link['id']}"
         assert shell.line(f"{program} person remove m").rstrip() == f"{program} person remove mamie"
         assert shell.line(f"{program} history --who m").rstrip() == f"{program} history --who mamie"
