@@ -122,7 +122,7 @@ class Demo:
 
     def element(self) -> str:
         first = self._left(self.gateway.visitor.ipv4, "cloud4")
-        wait_for("the countdown", lambda: self._left(self.gateway.visitor.ipv4, "cloud4") < first, 3.0, 0.1)
+        wait_for("the countdown", lambda: self._left(self.gateway.visitor.ipv4, "cloud4") < first, 10.0, 0.1)
         element = self.gateway.elements("cloud4")[0]
         hold(element.timeout_s == 7200, f"the timeout is {element.timeout_s} s")
         hold(self._id() in element.comment, f"the comment is {element.comment!r}")
@@ -200,9 +200,9 @@ class Demo:
         before, kernel = self._left("2001:db8:2::", "cloud6"), self._open()
         begin = time.monotonic()
         self.gateway.nft("flush ruleset")
-        wait_for("the table", lambda: has_table(self.gateway.host), 5.0, 0.001)
+        wait_for("the table", lambda: has_table(self.gateway.host), 30.0, 0.001)
         took = time.monotonic() - begin
-        wait_for("the grants", lambda: self._open() == kernel, 5.0)
+        wait_for("the grants", lambda: self._open() == kernel, 30.0)
         self.gateway.admin_rules()  # the flush took the admin's own table too, and that is the admin's to load
         after = self._left("2001:db8:2::", "cloud6")
         hold(before - 15 < after <= before, f"{before} s were left, now it is {after} s")

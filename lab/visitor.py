@@ -93,8 +93,11 @@ class Visitor:
         self._tls.check_hostname = False
         self._tls.verify_mode = ssl.CERT_NONE
 
-    def connect(self, url: str, family: Family = 4, timeout: float = 5.0) -> socket.socket:
-        """A connection to the host of `url`, with TLS where it says https. OSError within `timeout` seconds."""
+    def connect(self, url: str, family: Family = 4, timeout: float = 5.0, answer_s: float | None = None) -> socket.socket:
+        """A connection to the host of `url`, with TLS where it says https. OSError within `timeout` seconds.
+
+        `answer_s`: what the other side may take for TLS, and for whatever comes then, instead.
+        """
         parts = urlsplit(url)
         host = parts.hostname or ""
         if host in self.names:
@@ -103,6 +106,7 @@ class Visitor:
         connection = self.namespace.connect(host, parts.port or (443 if secure else 80), timeout * PATIENCE)
         # as every browser does; without it a form's body waits for the receiver's delayed acknowledgement
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout((answer_s or timeout) * PATIENCE)
         if not secure:
             return connection
         try:
@@ -113,9 +117,12 @@ class Visitor:
 
     def fetch(
         self, url: str, method: str = "GET", *, fields: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None, family: Family = 4, timeout: float = 5.0,
+        headers: Mapping[str, str] | None = None, family: Family = 4, timeout: float = 5.0, answer_s: float | None = None,
     ) -> Answer:
-        """One request, with the cookies that the visitor holds; `fields` are sent as a form. OSError."""
+        """One request, with the cookies that the visitor holds; `fields` are sent as a form. OSError.
+
+        `timeout` seconds are for the connection, and where `answer_s` does not say otherwise for the answer.
+        """
         parts = urlsplit(url)
         sent = {"Accept-Language": "en", "Connection": "close", **(headers or {})}
         if self.cookies and "Cookie" not in sent:
@@ -126,7 +133,7 @@ class Visitor:
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
         begin = time.monotonic()
         with contextlib.closing(http.client.HTTPConnection(parts.hostname or "", parts.port)) as connection:
-            connection.sock = self.connect(url, family, timeout)
+            connection.sock = self.connect(url, family, timeout, answer_s)
             # http.client leaves the default port out of Host only where it made the connection itself
             sent.setdefault("Host", parts.netloc)
             # whoever refuses may answer, and close, before the body is sent
@@ -170,10 +177,10 @@ class Visitor:
         page = self.fetch(url, family=family)
         return self.submit(page, {"pin": pin} if pin is not None else None)
 
-    def reaches(self, url: str, *, family: Family = 4, timeout: float = 1.0) -> bool:
-        """Whether `url` answers 200 within `timeout` seconds."""
+    def reaches(self, url: str, *, family: Family = 4, timeout: float | None = None) -> bool:
+        """Whether `url` answers 200 within `timeout` seconds; without it, whoever is connected within one may take ten to answer."""
         try:
-            return self.fetch(url, family=family, timeout=timeout).status == 200
+            return self.fetch(url, family=family, timeout=timeout or 1.0, answer_s=timeout or 10.0).status == 200
         except OSError:
             return False
 
