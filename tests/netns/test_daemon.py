@@ -104,10 +104,14 @@ def test_state_is_the_portals_and_the_gates_and_nobody_elses(gateway):
     own, theirs = gateway.gate_state.stat(), gateway.state.stat()
     assert (own.st_mode & 0o777, own.st_uid) == (0o700, 0)
     assert (theirs.st_mode & 0o777, theirs.st_uid) == (0o700, portal)
-    files = [path for path in gateway.state_dir.rglob("*") if path.is_file()]
-    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}, files
-    assert {path.stat().st_uid for path in files if path.is_relative_to(gateway.state)} == {portal}
-    assert {path.stat().st_uid for path in files if not path.is_relative_to(gateway.state)} == {0}
+    files = {}
+    for path in gateway.state_dir.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # one that is being written gets another name
+            if path.is_file():
+                files[path] = path.stat()
+    assert {found.st_mode & 0o777 for found in files.values()} == {0o600}, files
+    assert {found.st_uid for path, found in files.items() if path.is_relative_to(gateway.state)} == {portal}
+    assert {found.st_uid for path, found in files.items() if not path.is_relative_to(gateway.state)} == {0}
     assert (gateway.runtime / "control.sock").stat().st_mode & 0o777 == 0o600
 
 
@@ -126,9 +130,9 @@ def wire_of(pid: int) -> socket.socket:
 
 def test_a_portal_that_breaks_the_wires_rules_ends_the_daemon_and_the_table_stays(gateway):
     gateway.cli("grant", "cloud", "203.0.113.7", "--for", "2h")
-    with wire_of(gateway.portal_pid()) as wire:
-        wire.send(b'{"id":1,"verb":"load","script":"flush ruleset"}\n')
     portal = gateway.portal_pid()
+    with wire_of(portal) as wire:
+        wire.send(b'{"id":1,"verb":"load","script":"flush ruleset"}\n')
     assert gateway.daemon.wait(10) == 1
     assert "broke the wire's rules" in gateway.daemon.tail()
     wait_for("the portal's end", lambda: ended(portal))
@@ -169,13 +173,14 @@ def test_killed_time_and_again_during_grants_loses_none_that_was_answered(gatewa
     finally:
         over.set()
         granting.join()
+    before = {element.value: element.expires_s for element in gateway.elements("cloud4")}
     shown = gateway.cli_json("grants")
     held = {element.value: element for element in gateway.elements("cloud4")}
     assert {grant["address"] for grant in shown} == held.keys()
     assert set(answered) <= held.keys()
     assert len(answered) >= 2 * often(20)
     for grant in shown:
-        assert abs(grant["remaining_s"] - held[grant["address"]].expires_s) <= 2
+        assert held[grant["address"]].expires_s - 1 <= grant["remaining_s"] <= before[grant["address"]] + 1
         assert grant["holder"] == held[grant["address"]].comment == "cli"
 
 

@@ -557,7 +557,7 @@ def test_pieces_are_put_together_before_they_are_looked_at(place, source, target
     pieces = pieces_of_a_datagram(source, target)
     before = place.closed()
     assert arrived(place, target, pieces) == arrived(place, target, pieces[::-1]) == []
-    assert place.closed() == before + 2
+    wait_for("the drops", lambda: place.closed() == before + 2)
     place.grant("cloud", network)
     assert arrived(place, target, pieces) == [443]
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from lab.process import PATIENCE
+from lab.process import PATIENCE, wait_for
 from nft import rules
 from nft.adoption import Adoption
 from nft.gate import Gate
@@ -99,7 +99,7 @@ def loaded_in_the_middle_of_a_start(monkeypatch, when: str, nft, script: str) ->
 def test_a_grant_is_an_element_with_its_end_and_its_holder(gate):
     answer = one(gate, grant())
     [shown] = answer["ok"]["grants"]
-    assert shown["remaining_ms"] == pytest.approx(2 * HOUR * 1000, abs=1000)
+    assert shown["remaining_ms"] == pytest.approx(2 * HOUR * 1000, abs=60_000)
     [(address, found)] = kernel().items()
     assert address == "203.0.113.7"
     assert found.timeout_ms == 2 * HOUR * 1000
@@ -132,8 +132,11 @@ def test_renewing_lengthens_and_never_shortens(gate):
     one(gate, grant(services={"cloud": 3 * HOUR}, holder="cli", note=""))
     assert kernel()["203.0.113.7"].timeout_ms == 3 * HOUR * 1000
     assert kernel()["203.0.113.7"].comment == "cli"
-    one(gate, grant(services={"cloud": 3 * HOUR}, holder="cli", note=""))  # the same time again, a moment later
-    assert kernel()["203.0.113.7"].left_ms > 3 * HOUR * 1000 - 100 * PATIENCE
+    wait_for("a moment", lambda: kernel()["203.0.113.7"].left_ms < 3 * HOUR * 1000 - 100)
+    begin = time.monotonic()
+    one(gate, grant(services={"cloud": 3 * HOUR}, holder="cli", note=""))  # the same time again
+    left_ms = kernel()["203.0.113.7"].left_ms
+    assert left_ms > 3 * HOUR * 1000 - 50 - (time.monotonic() - begin) * 1000
 
 
 def test_requests_that_wait_are_one_transaction_and_each_has_its_answer(gate, network):
@@ -339,9 +342,9 @@ def test_what_was_put_by_hand_without_an_end_gets_the_services_longest(network, 
     with opened() as gate:
         left = {item["address"]: item["remaining_ms"] // 1000 for item in listed(gate)}
         assert left == {
-            "203.0.113.1": pytest.approx(12 * HOUR, abs=5),
-            "203.0.113.2": pytest.approx(12 * HOUR, abs=5),
-            "203.0.113.3": pytest.approx(HOUR, abs=5),
+            "203.0.113.1": pytest.approx(12 * HOUR, abs=60),
+            "203.0.113.2": pytest.approx(12 * HOUR, abs=60),
+            "203.0.113.3": pytest.approx(HOUR, abs=60),
         }
         assert kernel("game4")["203.0.113.1"].left_ms <= 12 * HOUR * 1000
 
@@ -398,6 +401,7 @@ def settle(gate: Gate) -> None:
 def test_what_somebody_flushed_is_put_back_with_the_time_it_had_left(gate, nft, hand):
     gate.decide([grant(services={"cloud": 2 * HOUR, "game": HOUR}), grant("2001:db8:1::/64"), Ban(3, "203.0.113.66", HOUR)])
     whole = nft("list table inet safeip").splitlines()
+    begin = time.monotonic()
     before = {name: kernel(name) for name in ("cloud4", "cloud6", "game4", "banned4")}
     nft(hand)
     assert "repaired" in wait_repair(gate)
@@ -407,7 +411,8 @@ def test_what_somebody_flushed_is_put_back_with_the_time_it_had_left(gate, nft, 
         assert kernel(name).keys() == held.keys()
         for address, found in held.items():
             again = kernel(name)[address]
-            assert found.left_ms - 2000 * PATIENCE <= again.left_ms <= found.left_ms
+            passed_ms = (time.monotonic() - begin) * 1000
+            assert found.left_ms - passed_ms - 50 <= again.left_ms <= found.left_ms
             assert (again.timeout_ms, again.comment) == (found.timeout_ms, found.comment)
     assert len(listed(gate)) == 3
 

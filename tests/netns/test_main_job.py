@@ -1,7 +1,9 @@
 """The main job on real parts: shut out, let in by a link, shut out again."""
 
+import contextlib
 import re
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -123,19 +125,20 @@ def flowing(download, gateway: Gateway) -> bool:
 
 
 def test_the_kernel_forgets_by_itself(gateway):
-    gateway.visitor.open_link(gateway.add_link("Short", ("cloud",), "--for", "2s"))
+    gateway.visitor.open_link(gateway.add_link("Short", ("cloud",), "--for", "3s"))
     assert gateway.visitor.reaches(CLOUD)
-    wait_for("the end", lambda: not gateway.visitor.reaches(CLOUD, timeout=0.3), 10)
-    assert opened(gateway) == {}
+    wait_for("the end", lambda: opened(gateway) == {})
+    assert not gateway.visitor.reaches(CLOUD, timeout=0.5)
     wait_for("the book", lambda: gateway.cli_json("grants") == [])
 
 
 def test_opening_again_renews_and_is_one_element_still(gateway):
     url = gateway.add_link("Mamie", ("cloud",), "--for", "2h")
     for _ in range(3):
+        begin = time.monotonic()
         assert gateway.visitor.open_link(url).status == 200
     [element] = gateway.elements("cloud4")
-    assert element.expires_s >= 7198
+    assert element.expires_s >= 7199 - (time.monotonic() - begin)
 
 
 def test_the_last_use_is_one_persons_however_many_ask_at_once(gateway):
@@ -199,7 +202,9 @@ def test_nothing_secret_is_in_logs_history_or_arguments(gateway):
     for pid in (gateway.gate_pid(), gateway.portal_pid()):
         said += [Path(f"/proc/{pid}/cmdline"), Path(f"/proc/{pid}/environ")]
     for path in said:
-        content = path.read_bytes()
+        content = b""
+        with contextlib.suppress(FileNotFoundError):  # it was being written, and has another name now
+            content = path.read_bytes()
         assert token.encode() not in content, path
         assert token.partition("-")[2].encode() not in content, path
         assert b"815147" not in content, path

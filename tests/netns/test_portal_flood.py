@@ -283,17 +283,18 @@ def field() -> Iterator[Field]:
 
 
 def test_a_burst_and_no_more_gets_through_at_once(field):
+    begin = time.monotonic()
     with many(field.asker, BURST + 50, GATE4) as accepted:
-        assert BURST <= len(accepted) <= BURST + RATE
-        assert field.flooded() >= 50 - RATE
+        assert BURST <= len(accepted) <= BURST + RATE * (time.monotonic() - begin) + 1
+        assert field.flooded() >= BURST + 50 - len(accepted)
 
 
 def test_rules_loaded_again_forget_neither_the_rate_nor_what_is_held_nor_a_grant(field):
     [answer] = field.gate.decide([Grant(1, {"cloud": HOUR}, ASKER4, "cli", "", None)])
     assert "ok" in answer
+    begin = time.monotonic()
     with many(field.asker, BURST, GATE4) as accepted:
         assert len(accepted) == BURST
-        begin = time.monotonic()
         for _ in range(20):
             field.reload()
         with many(field.asker, BURST, GATE4) as more:
@@ -322,8 +323,9 @@ def test_a_full_record_shuts_nobody_out(field):
             one = stack.enter_context(socket.create_connection((GATE4, PORT), 1, (f"192.0.2.{number}", 0)))
             assert established(one)
         assert field.known("arrivals4") == field.known("held4") == 1
+    begin = time.monotonic()
     with many(field.asker, BURST + 50, GATE4) as accepted:
-        assert len(accepted) <= BURST + RATE, "who is known is limited as ever"
+        assert len(accepted) <= BURST + RATE * (time.monotonic() - begin) + 1, "who is known is limited as ever"
 
 
 def test_sets_of_an_admins_own_table_get_no_limit():

@@ -395,11 +395,13 @@ def test_a_hundred_reloads_under_a_flood_lose_and_leak_nothing(gateway):
     assert {grant["address"] for grant in gateway.cli_json("grants")} == {gateway.visitor.ipv4, "203.0.113.7", "2001:db8:1::/64"}
 
 
-def test_many_signals_at_once_end_in_what_the_file_says_last(gateway):
+def test_many_signals_at_once_end_in_what_the_file_says_last(stopped):
+    """In a daemon of its own: the last signal's reload may still be under way then."""
+    stopped.start()
     for turn in range(20):
-        gateway.configure(services=services({"extra": {**EXTRA, "ports": [f"tcp/{9900 + turn}"]}}))
-        gateway.daemon.signal(signal.SIGHUP)
-    wait_for("the last file", lambda: gateway.cli_json("status")["services"].get("extra", {}).get("ports") == ["tcp/9919"])
+        stopped.configure(services=services({"extra": {**EXTRA, "ports": [f"tcp/{9900 + turn}"]}}))
+        stopped.daemon.signal(signal.SIGHUP)
+    wait_for("the last file", lambda: stopped.cli_json("status")["services"].get("extra", {}).get("ports") == ["tcp/9919"])
 
 
 def test_links_are_opened_while_it_reloads(gateway):
@@ -460,7 +462,7 @@ def test_a_full_disk_refuses_the_reload_and_what_is_open_stays_open(stopped):
         assert ruleset(stopped) == before
         assert (stopped.gate_state / "closed.nft").read_bytes() == closed
         ballast.unlink()
-        assert "extra is closed from now on" in hup(stopped)[-1]
+        assert any("extra is closed from now on" in line for line in hup(stopped))
         assert "9999" in (stopped.gate_state / "closed.nft").read_text("utf-8")
 
 

@@ -26,6 +26,7 @@ from nft.serve import PortalGone, Server
 from nft.sets import Add, Element, KernelError, Replace
 from nft.wire import Ban, Grant, List, Revoke
 
+_SO_RCVBUFFORCE = 33
 HOUR = 3600
 EXAMPLE = Path("examples/nftables.conf")
 CLOUD = ServiceRule("cloud", (PortRange("tcp", 443, 443), PortRange("udp", 443, 443)), 12 * HOUR)
@@ -521,6 +522,7 @@ class Line:
         with self.gateway.entered():
             self.served = stack.enter_context(served())
             self.receiver = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+            self.receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)  # its thread may be kept waiting
             self.receiver.bind(("::", 443))
         self.receiver.settimeout(0.05)
         self.received = {VISITOR4: 0, STRANGER4: 0, VISITOR6: 0}
