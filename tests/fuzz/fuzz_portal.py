@@ -48,7 +48,7 @@ class Portal:
 
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Do `work` in the portal's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def send(self, data: bytes, *, control: bool = False) -> list[tuple[int, dict[str, str]]]:
         """Send bytes on a connection of their own; status and headers of every answer."""

@@ -78,10 +78,13 @@ def test_bounds() -> None:
 
 def test_nothing_is_judged_that_is_refused_by_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(password, "_hard", None)
-    before = time.process_time()
-    for text in ("x" * 1_000_000, "\ufdfa" * 1_000_000, "short"):
-        refusal(text)
-    assert time.process_time() - before < 0.1  # what NFKC alone would take of 1 MB is more
+    spent = []
+    for _ in range(3):  # the collector may come in between
+        before = time.process_time()
+        for text in ("x" * 1_000_000, "\ufdfa" * 1_000_000, "short"):
+            refusal(text)
+        spent.append(time.process_time() - before)
+    assert min(spent) < 0.1  # what NFKC alone would take of 1 MB is more
 
 
 def test_without_a_dictionary_nothing_is_let_through_and_nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -420,7 +420,7 @@ def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         async def whole() -> None:
             async with asyncio.timeout(300):
                 await test(*args, **kwargs)
-            for _ in range(200):
+            for _ in range(3000):
                 if len(asyncio.all_tasks()) == 1:
                     return
                 await asyncio.sleep(0.01)
