@@ -2,7 +2,9 @@
 
 import contextlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 
+from by_socket import add_link, let_in
 from forged import FORGED, Claim, Forged
 from fronts import NAME, URL
 
@@ -11,6 +13,7 @@ from lab.visitor import Answer, Family, Visitor
 
 FAMILIES: tuple[Family, ...] = (4, 6)
 WITHIN_S = 30.0
+AT_ONCE = 5
 # who holds a grant, who is at home, and nobody
 HELD, HOME, FRESH = Claim("192.0.2.130", "2001:db8:2::10"), Claim("10.9.0.10", "fd00:9::10"), Claim("198.51.100.77", "2001:db8:77::77")
 SHOWN = "Your address is "
@@ -127,32 +130,41 @@ def _nothing_else_shown(answer: bytes, forged: Forged, claim: Claim, true: str) 
 
 
 def try_all(gateway: Gateway, url: str) -> tuple[int, int]:
-    """Send each of FORGED as a stranger, by both families; how many were answered with a page, and how many opened the link."""
+    """Send each of FORGED as a stranger, by both families, some at once; how many were answered with a page, and how many opened the link."""
     stranger = gateway.stranger
-    for held in (HELD.ipv4, HELD.ipv6):
-        gateway.cli("grant", "cloud", held)
+    let_in(gateway, "cloud", HELD.ipv4, HELD.ipv6)
     kept = {HELD.ipv4, "2001:db8:2::"}
     assert granted(gateway) == kept
     asking: dict[Family, Asking] = {family: Asking(stranger, family, url) for family in FAMILIES}
     true = {family: shown(stranger, family) for family in FAMILIES}
-    pages = 0
-    for turn, forged in enumerate(FORGED):
-        if forged.where != "body":
-            for family, claim in zip(FAMILIES, (HELD, HOME) if turn % 2 else (HOME, HELD), strict=True):
-                answer = asking[family].get(forged, claim)
-                pages += _nothing_else_shown(answer, forged, claim, true[family])
-                assert b"Cloud" not in answer, forged
-    link = gateway.add_link("Mamie").replace(URL, url)
-    forms = {family: stranger.fetch(link, family=family, timeout=WITHIN_S) for family in FAMILIES}
-    opened = 0
-    for turn, forged in enumerate(FORGED):
-        family = FAMILIES[turn % 2]
+    requests = [
+        (forged, family, claim)
+        for turn, forged in enumerate(FORGED) if forged.where != "body"
+        for family, claim in zip(FAMILIES, (HELD, HOME) if turn % 2 else (HOME, HELD), strict=True)
+    ]  # fmt: skip
+
+    def shows_a_page(request: tuple[Forged, Family, Claim]) -> bool:
+        forged, family, claim = request
+        answer = asking[family].get(forged, claim)
+        assert b"Cloud" not in answer, forged
+        return _nothing_else_shown(answer, forged, claim, true[family])
+
+    def opens(turn: int) -> bool:
+        forged, family = FORGED[turn], FAMILIES[turn % 2]
         if forged.where == "body":
             answer = asking[family].get(forged, FRESH, asking[family].claiming_post(forms[family], FRESH))
         else:
             answer = asking[family].post(forms[family], forged, FRESH)
-        opened += _nothing_else_shown(answer, forged, FRESH, true[family]) and b"open from here until" in answer
-        if turn % 10 == 0 or forged is FORGED[-1]:
+        return _nothing_else_shown(answer, forged, FRESH, true[family]) and b"open from here until" in answer
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        pages = sum(pool.map(shows_a_page, requests))
+        link = add_link(gateway).replace(URL, url)
+        forms = {family: stranger.fetch(link, family=family, timeout=WITHIN_S) for family in FAMILIES}
+        opened = 0
+        for begin in range(0, len(FORGED), 10):
+            turns = range(begin, min(begin + 10, len(FORGED)))
+            opened += sum(pool.map(opens, turns))
             # what is granted stays, so that nothing is missed
-            assert granted(gateway) <= {*kept, *(element(stranger, one) for one in FAMILIES)}, FORGED[max(0, turn - 9) : turn + 1]
+            assert granted(gateway) <= {*kept, *(element(stranger, one) for one in FAMILIES)}, FORGED[turns.start : turns.stop]
     return pages, opened

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from by_socket import close_all, forget_tokens_and_bans, grants
 
 from lab.gateway import ROOT, Gateway
 from lab.process import wait_for
@@ -73,11 +74,8 @@ def home() -> Iterator[Gateway]:
 @pytest.fixture
 def gateway(home: Gateway) -> Iterator[Gateway]:
     yield home
-    home.cli("revoke", "--all")
-    for token in home.cli_json("token", "list"):
-        home.cli("token", "remove", token["id"])
-    for ban in home.cli_json("bans"):
-        home.cli("unban", ban["address"])
+    close_all(home)
+    forget_tokens_and_bans(home)
 
 
 def opened(gateway: Gateway) -> str:
@@ -121,13 +119,13 @@ def test_self_opens_the_way_and_a_removed_token_closes_it(gateway: Gateway) -> N
         assert 10790 < made.json["remaining_s"] <= 10800, "the token's own time"
         (element,) = gateway.elements(set_name)
         assert (element.value, element.timeout_s) == (value, 10800)
-        assert visitor.reaches("http://home.test/", family=family)
+        assert visitor.reaches("http://home.test/", family=family, timeout=30)
         again = ask(visitor, "PUT", "/grants/cloud/self", token, {"for": "10m", "note": "Télé"}, family=family)
         assert (again.status, again.json["remaining_s"] > 10700) == (200, True), "never shorter"
     assert not second.reaches("http://home.test/")
     (found,) = [one for one in gateway.cli_json("token", "list") if one["label"] == "Phone"]
     assert found["last_address"] in {visitor.ipv4, "2001:db8:1::/64"}
-    assert {grant["holder"] for grant in gateway.cli_json("grants")} == {f"token:{found['id']}"}
+    assert {grant["holder"] for grant in grants(gateway)} == {f"token:{found['id']}"}
     gateway.cli("token", "remove", found["id"])
     assert gateway.elements("cloud4") == gateway.elements("cloud6") == []
     assert not visitor.reaches("http://home.test/")
@@ -179,14 +177,14 @@ def test_a_ban_by_a_token_is_the_kernels(gateway: Gateway) -> None:
     assert [element.value for element in gateway.elements("banned4")] == [stranger.ipv4]
     assert not stranger.reaches("https://home.test:8443/api/v1/openapi.json")
     assert ask(gateway.visitor, "DELETE", f"/bans?address={stranger.ipv4}", admin).status == 200
-    assert stranger.reaches("https://home.test:8443/api/v1/openapi.json")
+    assert stranger.reaches("https://home.test:8443/api/v1/openapi.json", timeout=30)
 
 
 def test_guessing_tokens_bans_in_the_kernel(gateway: Gateway) -> None:
     stranger = gateway.stranger
     for letter in "abcdefghij":
         assert ask(stranger, "GET", "/token", f"safeip_aaaaaa_{letter * 26}").status == 401
-    wait_for("the ban", lambda: [element.value for element in gateway.elements("banned4")] == [stranger.ipv4])
+    wait_for("the ban", lambda: [element.value for element in gateway.elements("banned4")] == [stranger.ipv4], 30)
     assert not stranger.reaches("https://home.test:8443/healthz")
 
 

@@ -40,7 +40,7 @@ def test_a_gateway_that_lost_everything_is_itself_again(gateway: Gateway, tmp_pa
     assert f"The safeip.toml that was there is kept as {kept}." in said
     gateway.start()
     assert gateway.visitor.open_link(url).status == 200
-    assert gateway.visitor.reaches("http://home.test/")
+    assert gateway.visitor.reaches("http://home.test/", timeout=30)
     assert [person["name"] for person in gateway.cli_json("person", "list")] == ["mamie"]
 
 

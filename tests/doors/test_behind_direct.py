@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from asking import FAMILIES, FRESH, HELD, HOME, SHOWN, WITHIN_S, element, granted, shown, try_all
+from by_socket import add_link, close_all, grants, let_in
 from forged import FORGED, Claim
 from fronts import NAME, PORTAL, URL, Arrangement, Make, caddy, haproxy, nginx, stream
 
@@ -15,6 +16,7 @@ from lab.gateway import GATEWAY4, GATEWAY6, Gateway
 from lab.net import Namespace
 from lab.nginx import Nginx
 from lab.visitor import Family
+from safeip.control import ControlError
 
 LISTENERS = {"listen_proxy_protocol": ["0.0.0.0:8444", "[::]:8444"]}
 HEADS = [(forged.reason, forged) for forged in FORGED if "PROXY" in forged.reason and forged.where != "first"]
@@ -37,7 +39,8 @@ def front(gateway: Gateway) -> Iterator[Front]:
 @pytest.fixture(autouse=True)
 def closed(gateway: Gateway) -> Iterator[None]:
     yield
-    gateway.cli("revoke", "--all", check=False)
+    with contextlib.suppress(ControlError):
+        close_all(gateway)
 
 
 def sent(namespace: Namespace, host: str, data: bytes, *, port: int = 8444, tls: bool = False) -> bytes | None:
@@ -75,7 +78,7 @@ def test_a_header_is_not_believed_from_who_is_no_proxy(gateway: Gateway) -> None
 @pytest.mark.parametrize("family", FAMILIES)
 def test_who_is_no_proxy_is_hung_up_on_by_the_listener_for_proxies(gateway: Gateway, front: Front, family: Family) -> None:
     """Strangers, who is at home, and the gateway itself: with each PROXY header, with none, and with TLS."""
-    gateway.cli("grant", "cloud", HELD.ipv4)
+    let_in(gateway, "cloud", HELD.ipv4)
     places = [
         (gateway.stranger.namespace, (GATEWAY4, GATEWAY6)),
         (gateway.server, ("10.9.0.1", "fd00:9::1")),
@@ -122,7 +125,7 @@ def test_a_proxy_that_does_not_say_who_asks_opens_nothing_and_the_page_says_so(
     gateway: Gateway, front: Front, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """nginx whose configuration forgets the header: for each visitor, on the page and in the log."""
-    url = gateway.add_link("Mamie")
+    url = add_link(gateway)
     forgetful = Arrangement("nginx, forgetful", (nginx(),))
     certificate, key = gateway._certificate()
     with forgetful.standing(front, tmp_path_factory.mktemp("front"), certificate, key):
@@ -143,14 +146,14 @@ def test_a_proxy_that_does_not_say_who_asks_opens_nothing_and_the_page_says_so(
     assert [("sent no" in line, "holds no address" in line) for line in lines] == [(True, False), (False, True)], "once, and no more"
     assert all(f" {INNER4}" in line and "gibberish" not in line for line in lines)
     assert granted(gateway) == set()
-    assert gateway.cli_json("grants") == []
+    assert grants(gateway) == []
 
 
 @pytest.mark.parametrize("make", [haproxy("option forwardfor"), caddy()], ids=["HAProxy", "Caddy"])
 def test_nothing_forged_is_believed_by_http2(
     gateway: Gateway, front: Front, tmp_path_factory: pytest.TempPathFactory, make: Make
 ) -> None:
-    gateway.cli("grant", "cloud", HELD.ipv4)
+    let_in(gateway, "cloud", HELD.ipv4)
     certificate, key = gateway._certificate()
     stranger, directory = gateway.stranger, tmp_path_factory.mktemp("front")
     heads = [forged.bytes(HELD, b"").decode() for forged in FORGED if forged.where == "headers"]
@@ -175,7 +178,7 @@ def test_who_comes_through_a_proxy_that_does_not_know_whom_it_brings_is_nobody(
 ) -> None:
     """nginx's stream says UNKNOWN of what came to it by a Unix socket; the rest is the stranger's own word."""
     directory = tmp_path_factory.mktemp("front")
-    gateway.cli("grant", "cloud", HELD.ipv4)
+    let_in(gateway, "cloud", HELD.ipv4)
     hidden = f"""
         server {{ listen 8443; listen [::]:8443; proxy_pass unix:{directory}/between; }}
         server {{ listen unix:{directory}/between; proxy_pass {NEAR4}:8444; proxy_protocol on; }}
@@ -197,7 +200,7 @@ def test_around_the_outer_of_two_proxies_the_inner_tells_the_truth(
 ) -> None:
     """Who claims that the outer one stands behind them."""
     stranger = gateway.stranger
-    gateway.cli("grant", "cloud", HELD.ipv4)
+    let_in(gateway, "cloud", HELD.ipv4)
     certificate, key = gateway._certificate()
     for make in (nginx("X-Forwarded-For $proxy_add_x_forwarded_for"), stream()):
         streaming = make.__qualname__.startswith("stream")

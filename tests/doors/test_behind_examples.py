@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from asking import FAMILIES, SHOWN, WITHIN_S, element, granted, shown
+from by_socket import add_link, close_all, let_in
 
 from lab.caddy import Caddy
 from lab.examples import EXAMPLES, example
@@ -46,7 +47,7 @@ def standing(config: str) -> Gateway:
 
 def opened_and_closed(gateway: Gateway, portal: str, service: str, url: str, family: Family) -> None:
     """A link opens a service for whoever posts its form, forged headers or not, until it is revoked."""
-    link = gateway.add_link("Mamie", (service,))
+    link = add_link(gateway, (service,))
     assert link.startswith(f"{portal}/l/")
     visitor, stranger = gateway.visitor, gateway.stranger
     assert not visitor.reaches(url, family=family)
@@ -58,7 +59,7 @@ def opened_and_closed(gateway: Gateway, portal: str, service: str, url: str, fam
     assert {one.value for name in (f"{service}4", f"{service}6") for one in sets[name]} == {element(visitor, family)}
     assert visitor.reaches(url, family=family, timeout=WITHIN_S)
     assert not stranger.reaches(url, family=family)
-    gateway.cli("revoke", "--all")
+    close_all(gateway)
     assert not visitor.reaches(url, family=family)
 
 
@@ -165,10 +166,10 @@ def test_http3_is_closed_as_well(fronted: Gateway, family: Family) -> None:
     """Caddy speaks it by itself on udp/443; it answers a version that there is not with those that there are (RFC 9000, 6)."""
     visitor, stranger = fronted.visitor, fronted.stranger
     assert not speaks_quic(visitor, family)
-    fronted.cli("grant", "cloud", visitor.ipv4 if family == 4 else visitor.ipv6)
+    let_in(fronted, "cloud", visitor.ipv4 if family == 4 else visitor.ipv6)
     wait_for("an answer", lambda: speaks_quic(visitor, family), WITHIN_S)
     assert not speaks_quic(stranger, family)
-    fronted.cli("revoke", "--all")
+    close_all(fronted)
     assert granted(fronted) == set()
     assert not speaks_quic(visitor, family)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from by_socket import close_all, grants
 
 from lab.examples import EXAMPLES, example, replaced
 from lab.gateway import GATEWAY4, GATEWAY6, Gateway
@@ -18,6 +19,7 @@ from safeip.config import read_config
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = dict.fromkeys(("open.example.org", "cloud.example.org"), (GATEWAY4, GATEWAY6))
 PORTAL, CLOUD = "https://open.example.org:8443", "https://cloud.example.org/"
+WITHIN_S = 30.0
 LIES = ("203.0.113.99", "203.0.113.99, 127.0.0.1", "2001:db8:bad::1, 203.0.113.99", "nonsense")
 
 
@@ -65,7 +67,7 @@ def nginx(request: pytest.FixtureRequest, gateway: Gateway, tmp_path: Path) -> I
     )
     with Nginx(gateway.host, tmp_path, site):
         yield tmp_path
-        gateway.cli("revoke", "--all")
+        close_all(gateway)
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -77,8 +79,8 @@ def test_whoever_opens_a_link_through_nginx_is_let_in_and_nobody_else(gateway: G
     opened = visitor.open_link(url, family=family)
     assert opened.status == 200, opened.text
     granted = {4: visitor.ipv4, 6: "2001:db8:1::/64"}[family]
-    assert [grant["address"] for grant in gateway.cli_json("grants")] == [granted]
-    assert visitor.reaches(CLOUD, family=family)
+    assert [grant["address"] for grant in grants(gateway)] == [granted]
+    assert visitor.reaches(CLOUD, family=family, timeout=WITHIN_S)
     assert "program" in visitor.fetch(CLOUD, family=family).text
     assert not stranger.reaches(CLOUD, family=family)
     assert not visitor.reaches(CLOUD, family={4: 6, 6: 4}[family])
@@ -91,8 +93,8 @@ def test_a_forged_header_is_not_believed(gateway: Gateway, nginx: Path, lie: str
     page = gateway.visitor.fetch(url, headers=forged)
     opened = gateway.visitor.submit(page, headers=forged)
     assert opened.status == 200, opened.text
-    assert [grant["address"] for grant in gateway.cli_json("grants")] == [gateway.visitor.ipv4]
-    assert gateway.visitor.reaches(CLOUD)
+    assert [grant["address"] for grant in grants(gateway)] == [gateway.visitor.ipv4]
+    assert gateway.visitor.reaches(CLOUD, timeout=WITHIN_S)
 
 
 def test_nobody_gets_round_nginx(gateway: Gateway, nginx: Path) -> None:
@@ -151,15 +153,15 @@ def test_an_ordinary_firewall_and_safeip_together_let_in_whoever_both_let_in() -
         gateway.serve(gateway.server, "there", 25565)
         visitor, stranger = gateway.visitor, gateway.stranger
         here, there, unnamed = "http://home.test:443/", "http://home.test:25565/", "http://home.test:8000/"
-        assert stranger.reaches(unnamed), "before there is a firewall"
+        assert stranger.reaches(unnamed, timeout=WITHIN_S), "before there is a firewall"
 
         def as_it_should_be() -> None:
             for family in (4, 6):
-                assert visitor.reaches(here, family=family)
+                assert visitor.reaches(here, family=family, timeout=WITHIN_S)
                 assert not stranger.reaches(here, family=family)
                 assert not visitor.reaches(unnamed, family=family), "SafeIP opens nothing that the firewall drops"
                 assert stranger.fetch(f"{gateway.portal_scheme}://home.test:8443/", family=family).status == 200
-            assert visitor.reaches(there)
+            assert visitor.reaches(there, timeout=WITHIN_S)
             assert not stranger.reaches(there)
 
         for service in services:
@@ -174,9 +176,9 @@ def test_an_ordinary_firewall_and_safeip_together_let_in_whoever_both_let_in() -
         assert gateway.cli_json("status")["repairs"] == before
         # the end of a grant cuts what the firewall has established
         with visitor.download(f"{here}endless") as download:
-            wait_for("the download", lambda: download.received > 0)
-            gateway.cli("revoke", "--all")
-            wait_for("the cut", lambda: time.monotonic() - download.last_at > 1)
+            wait_for("the download", lambda: download.received > 0, WITHIN_S)
+            close_all(gateway)
+            wait_for("the cut", lambda: time.monotonic() - download.last_at > 1, WITHIN_S)
         assert not visitor.reaches(here)
         assert not visitor.reaches(there)
         # who is in the LAN gets out, and in
@@ -228,5 +230,5 @@ def test_what_the_man_page_says_to_whoever_is_locked_out_opens_everything() -> N
         assert list(gateway.state_dir.rglob("closed.nft"))
         assert not gateway.stranger.reaches("http://home.test/"), "closed stays closed"
         gateway.host.run("sh", "-e", "-c", replaced("\n".join(rest), ("/var/lib/safeip", str(gateway.state_dir))))
-        assert gateway.stranger.reaches("http://home.test/")
+        assert gateway.stranger.reaches("http://home.test/", timeout=WITHIN_S)
         assert not list(gateway.state_dir.rglob("closed.nft"))

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from by_socket import add_link, close, close_all, grants, let_in
 from test_examples import LIES
 
 from lab.caddy import Caddy
@@ -22,6 +24,7 @@ from lab.gateway import GATEWAY4, GATEWAY6, Gateway
 from lab.nginx import Nginx
 from lab.process import LabError, wait_for
 from lab.visitor import Answer, Family, Visitor
+from safeip.control import ControlError
 
 PORTAL, CLOUD = "https://open.example.org", "https://cloud.example.org/"
 NAMES = dict.fromkeys(("open.example.org", "cloud.example.org"), (GATEWAY4, GATEWAY6))
@@ -38,7 +41,7 @@ def gateway() -> Iterator[Gateway]:
         program = there.host.start(
             sys.executable, str(Path(__file__).with_name("echo_service.py")), "8888", log=there.directory / "program.log"
         )
-        wait_for("the program", lambda: "ready" in program.tail())
+        wait_for("the program", lambda: "ready" in program.tail(), WITHIN_S)
         for visitor in (there.visitor, there.second, there.stranger, there.local):
             visitor.names = {**visitor.names, **NAMES}
         yield there
@@ -78,7 +81,8 @@ def proxy(request: pytest.FixtureRequest, gateway: Gateway, tmp_path_factory: py
 def closed(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "gateway" in request.fixturenames:
-        request.getfixturevalue("gateway").cli("revoke", "--all", check=False)
+        with contextlib.suppress(ControlError):
+            close_all(request.getfixturevalue("gateway"))
 
 
 def status(visitor: Visitor, family: Family = 4, url: str = CLOUD, **more: Any) -> int:
@@ -95,7 +99,7 @@ def asked(answer: Answer) -> dict[str, Any]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_closed_then_opened_by_a_link_then_closed_by_a_revocation(gateway: Gateway, proxy: str, family: Family) -> None:
     visitor, second, stranger = gateway.visitor, gateway.second, gateway.stranger
-    url = gateway.add_link("Mamie")
+    url = add_link(gateway)
     assert url.startswith(f"{PORTAL}/l/")
     assert [status(who, family) for who in (visitor, second, stranger)] == [401, 401, 401]
     opened = visitor.open_link(url, family=family)
@@ -103,28 +107,29 @@ def test_closed_then_opened_by_a_link_then_closed_by_a_revocation(gateway: Gatew
     assert asked(visitor.fetch(CLOUD, family=family))["path"] == "/"
     assert [status(who, family) for who in (visitor, second, stranger)] == [200, 401, 401]
     assert status(visitor, {4: 6, 6: 4}[family]) == 401, "the other family is another address"
-    gateway.cli("revoke", "--service", "cloud", {4: visitor.ipv4, 6: visitor.ipv6}[family])
+    close(gateway, "cloud", {4: visitor.ipv4, 6: visitor.ipv6}[family])
     assert status(visitor, family) == 401
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_closed_at_the_end(gateway: Gateway, proxy: str, family: Family) -> None:
     visitor = gateway.visitor
-    visitor.open_link(gateway.add_link("Mamie", ("cloud",), "--for", "3s"), family=family)
-    assert status(visitor, family) == 200
+    url, begin = add_link(gateway, **{"for": "3s"}), time.monotonic()
+    visitor.open_link(url, family=family)
+    assert status(visitor, family) == 200 or time.monotonic() - begin > 3, "before its time was over"
     wait_for("the end", lambda: status(visitor, family) == 401, WITHIN_S)
-    assert gateway.cli_json("grants") == []
+    assert grants(gateway) == []
 
 
 def test_a_grant_of_another_service_opens_nothing(gateway: Gateway, proxy: str) -> None:
     visitor = gateway.visitor
-    gateway.cli("grant", "game", visitor.ipv4)
+    let_in(gateway, "game", visitor.ipv4)
     for url in (CLOUD, f"{CLOUD}?service=game", f"{CLOUD}auth?service=game", f"{CLOUD}.safeip?service=game", f"{CLOUD}.safeip"):
         assert status(visitor, url=url) in {401, 404}, url
 
 
 def test_the_portal_does_not_answer_visitors_what_it_answers_proxies(gateway: Gateway, proxy: str) -> None:
-    gateway.cli("grant", "cloud", gateway.visitor.ipv4)
+    let_in(gateway, "cloud", gateway.visitor.ipv4)
     for visitor in (gateway.visitor, gateway.stranger):
         assert status(visitor, url=f"{PORTAL}/auth?service=cloud") == 404
     assert status(gateway.stranger, url=f"{PORTAL}/") == 200
@@ -134,8 +139,7 @@ def test_the_portal_does_not_answer_visitors_what_it_answers_proxies(gateway: Ga
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_forged_address_lets_nobody_in_or_out(gateway: Gateway, proxy: str, lie: str, family: Family) -> None:
     visitor, stranger = gateway.visitor, gateway.stranger
-    gateway.cli("grant", "cloud", visitor.ipv4)
-    gateway.cli("grant", "cloud", visitor.ipv6)
+    let_in(gateway, "cloud", visitor.ipv4, visitor.ipv6)
     for claimed in (lie, visitor.ipv4, visitor.ipv6):
         names = ("X-Forwarded-For", "x-forwarded-for", "X-Real-IP", "CF-Connecting-IP", "Client-IP", "X-Original-Forwarded-For")
         forged = {**dict.fromkeys(names, claimed), "Forwarded": f"for={claimed}", "X-Forwarded-Host": "open.example.org"}
@@ -168,7 +172,7 @@ def test_the_page_tells_people_where_to_go(gateway: Gateway, proxy: str) -> None
 
 def test_what_is_the_services_reaches_it_whole(gateway: Gateway, proxy: str) -> None:
     visitor = gateway.visitor
-    gateway.cli("grant", "cloud", visitor.ipv4)
+    let_in(gateway, "cloud", visitor.ipv4)
     mine = {"Cookie": "session=mine", "Authorization": "Basic bWU6bWU="}
     posted = asked(visitor.fetch(f"{CLOUD}a/b?service=x&y", "POST", fields={"text": "x" * 20_000}, headers=mine))
     assert (posted["method"], posted["path"], posted["body"]) == ("POST", "/a/b?service=x&y", "text=" + "x" * 20_000)
@@ -183,7 +187,7 @@ def test_what_is_the_services_reaches_it_whole(gateway: Gateway, proxy: str) -> 
 
 def test_a_websocket_is_let_through_and_refused_alike(gateway: Gateway, proxy: str) -> None:
     """And many of them: none spoils a connection on which the proxy asks for the others."""
-    gateway.cli("grant", "cloud", gateway.visitor.ipv4)
+    let_in(gateway, "cloud", gateway.visitor.ipv4)
     for _ in range(10):
         for visitor, wanted in ((gateway.visitor, b"101"), (gateway.stranger, b"401")):
             with contextlib.closing(visitor.connect(CLOUD, timeout=WITHIN_S)) as sock:
@@ -206,8 +210,7 @@ def test_a_websocket_is_let_through_and_refused_alike(gateway: Gateway, proxy: s
 def test_many_at_once_each_get_the_right_answer(gateway: Gateway, proxy: str) -> None:
     """Hundreds, from who is in and who is not, by both families; and from the moment that a revocation is answered on, no one."""
     visitor, second, stranger = gateway.visitor, gateway.second, gateway.stranger
-    for address in (visitor.ipv4, visitor.ipv6, second.ipv6):
-        gateway.cli("grant", "cloud", address)
+    let_in(gateway, "cloud", visitor.ipv4, visitor.ipv6, second.ipv6)
     wanted = {(visitor, 4): 200, (visitor, 6): 200, (second, 4): 401, (second, 6): 200, (stranger, 4): 401, (stranger, 6): 401}
 
     def one(case: tuple[Visitor, Family]) -> tuple[tuple[Visitor, Family], int]:
@@ -219,7 +222,7 @@ def test_many_at_once_each_get_the_right_answer(gateway: Gateway, proxy: str) ->
         assert dict(list(found)) == wanted
         # again, while what is open changes
         going = [pool.submit(one, case) for case in [(visitor, 4), (second, 4), (stranger, 6)] * 60]
-        gateway.cli("revoke", "--service", "cloud", visitor.ipv4)
+        close(gateway, "cloud", visitor.ipv4)
         after = [pool.submit(one, case) for case in [(visitor, 4), (visitor, 6)] * 60]
         for future in going:
             case, code = future.result()
@@ -238,7 +241,7 @@ def test_who_is_at_home_passes(gateway: Gateway, proxy: str) -> None:
 
 def test_the_daemon_goes_away_nobody_passes_until_it_is_back(gateway: Gateway, proxy: str) -> None:
     visitor = gateway.visitor
-    gateway.cli("grant", "cloud", visitor.ipv4)
+    let_in(gateway, "cloud", visitor.ipv4)
     assert status(visitor) == 200
     gateway.kill()
     try:
@@ -259,7 +262,7 @@ def test_a_forgotten_trusted_proxies_lets_nobody_in(gateway: Gateway, proxy: str
     gateway.configure(services=services, portal={**CONFIG["portal"], "trusted_proxies": []})
     try:
         gateway.start()
-        gateway.cli("grant", "cloud", gateway.visitor.ipv4)
+        let_in(gateway, "cloud", gateway.visitor.ipv4)
         for visitor in (gateway.visitor, gateway.stranger):
             for family in FAMILIES:
                 assert status(visitor, family) >= 400
@@ -295,7 +298,7 @@ def test_traefiks_example_asks_the_portal_before_the_service() -> None:
 def test_the_portal_answers_what_traefik_sends(gateway: Gateway, family: Family) -> None:
     visitor, stranger = gateway.visitor, gateway.stranger
     addresses = {visitor: (visitor.ipv4, visitor.ipv6), stranger: (stranger.ipv4, stranger.ipv6)}
-    gateway.cli("grant", "cloud", addresses[visitor][FAMILIES.index(family)])
+    let_in(gateway, "cloud", addresses[visitor][FAMILIES.index(family)])
     for who, wanted in ((visitor, 204), (stranger, 401)):
         headers = {
             "X-Forwarded-For": addresses[who][FAMILIES.index(family)], "X-Forwarded-Host": "cloud.example.org",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from by_socket import close_all, grants
 
 from lab.gateway import GATEWAY4, GATEWAY6, NAME, Gateway
 from lab.net import Namespace
@@ -33,7 +34,7 @@ def house() -> Iterator[Gateway]:
 @pytest.fixture
 def gateway(house: Gateway) -> Iterator[Gateway]:
     yield house
-    house.cli("revoke", "--all")
+    close_all(house)
 
 
 class Elsewhere:
@@ -68,7 +69,7 @@ def host(gateway: Gateway, visitor: Visitor, directory: Path, *scopes: str) -> E
 
 
 def opened(gateway: Gateway) -> list[tuple[str, str]]:
-    return [(grant["service"], grant["address"]) for grant in gateway.cli_json("grants")]
+    return [(grant["service"], grant["address"]) for grant in grants(gateway)]
 
 
 def test_the_scripts_with_curl_opens_both_families(gateway: Gateway, tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_the_scripts_with_curl_opens_both_families(gateway: Gateway, tmp_path: P
     assert sorted(opened(gateway)) == [("cloud", "192.0.2.10"), ("cloud", "2001:db8:1::/64")]
     assert {element.timeout_s for name in ("cloud4", "cloud6") for element in gateway.elements(name)} == {3 * 3600}
     for family in OTHER:
-        assert visitor.reaches(CLOUD, family=family)
+        assert visitor.reaches(CLOUD, family=family, timeout=30)
         assert not gateway.stranger.reaches(CLOUD, family=family)
     assert there.run("way.sh").returncode == 0, "again, and for the default"
     refused = there.run("way.sh", "films")
@@ -107,9 +108,9 @@ def test_the_program_in_python_opens_for_itself_and_for_others(gateway: Gateway,
     assert re.fullmatch(r"cloud is open for (192\.0\.2\.10|2001:db8:1::/64) until \S+Z\n", done.stdout)
     done = there.run("way.py", "cloud", "203.0.113.66", "3h")
     assert (done.returncode, done.stderr) == (0, "")
-    assert gateway.stranger.reaches(CLOUD)
+    assert gateway.stranger.reaches(CLOUD, timeout=30)
     assert there.run("way.py", "cloud", "2001:db8:66::66").returncode == 0
-    assert gateway.stranger.reaches(CLOUD, family=6)
+    assert gateway.stranger.reaches(CLOUD, family=6, timeout=30)
     for words, said in ((("nothing",), "nothing"), (("cloud", "nonsense"), "nonsense"), (("cloud", "10.9.0.10"), "trusted")):
         refused = there.run("way.py", *words)
         assert (refused.returncode, refused.stdout) == (1, "")
@@ -153,8 +154,8 @@ def test_a_page_of_another_server_opens_for_who_presses_its_button(gateway: Gate
     pressed = press("same-origin")
     assert (pressed.status, "Open for 192.0.2.10 until" in pressed.text) == (200, True)
     assert opened(gateway) == [("cloud", "192.0.2.10")]
-    assert gateway.cli_json("grants")[0]["note"] == "Mamie"
-    assert visitor.reaches(CLOUD)
+    assert grants(gateway)[0]["note"] == "Mamie"
+    assert visitor.reaches(CLOUD, timeout=30)
     assert not gateway.second.reaches(CLOUD), "the server itself gains nothing"
 
 
@@ -231,7 +232,7 @@ def test_what_phones_send_opens(gateway: Gateway, family: Family, body: str) -> 
         connection.sendall("\r\n".join(lines).encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 201 "), answer
-    assert visitor.reaches(CLOUD, family=family)
+    assert visitor.reaches(CLOUD, family=family, timeout=30)
     assert not visitor.reaches(CLOUD, family=OTHER[family])
 
 

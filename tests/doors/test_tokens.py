@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from by_socket import close_all, forget_tokens_and_bans, grants
 
 from lab.gateway import Gateway
 from lab.process import wait_for
@@ -27,11 +28,8 @@ def home() -> Iterator[Gateway]:
 def gateway(home: Gateway) -> Iterator[Gateway]:
     """The module's gateway, without tokens, grants and bans when a test ends."""
     yield home
-    for token in home.cli_json("token", "list"):
-        home.cli("token", "remove", token["id"])
-    home.cli("revoke", "--all")
-    for ban in home.cli_json("bans"):
-        home.cli("unban", ban["address"])
+    close_all(home)
+    forget_tokens_and_bans(home)
 
 
 def ask(visitor: Visitor, method: str, path: str, text: str, **more: Any) -> Answer:
@@ -140,7 +138,7 @@ def test_a_limit_of_services_holds_at_every_door(gateway: Gateway) -> None:
 def test_it_outlives_a_restart_and_its_end_ends_its_grants(gateway: Gateway) -> None:
     text = gateway.add_token("Guest", "grant:self", args=("--expires", "1h"))
     assert ask(gateway.visitor, "PUT", "/grants/cloud/self", text).status == 201
-    left_s = int(gateway.cli_json("grants")[0]["remaining_s"])
+    left_s = int(grants(gateway)[0]["remaining_s"])
     assert left_s <= 3600, "the service's default is longer"
     gateway.restart()
     assert ask(gateway.visitor, "GET", "/token", text).status == 200
