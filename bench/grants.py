@@ -19,7 +19,7 @@ from nft.bindings import Bindings
 from nft.gate import Gate
 from nft.netlink_sets import NetlinkSets
 from nft.policy import Policy, PortRange, ServiceRule
-from nft.serve import PortalGone, Server
+from nft.serve import PortalGone, Server, leave_the_old
 from nft.sets import Add, Element, Remove
 
 HOUR = 3600
@@ -55,6 +55,7 @@ def fill(sets: NetlinkSets, count: int) -> None:
 
 
 def serve(connection: socket.socket, directory: Path) -> None:
+    leave_the_old()
     gate = Gate(POLICY, record=directory / "grants.jsonl")
     gate.start()
     with contextlib.closing(gate), contextlib.suppress(PortalGone):

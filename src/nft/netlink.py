@@ -69,6 +69,7 @@ _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
 _ATTRIBUTE = struct.Struct("=HH")
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
 _GENERIC = struct.Struct(">BBH")  # struct nfgenmsg: family, version, resource id
 HEADERS = _HEADER.size + _GENERIC.size
 _ENDS = _HEADER.size + 4  # an error or an end with its number
@@ -87,7 +88,8 @@ class Received(NamedTuple):
 
 def attribute(kind: int, value: bytes) -> bytes:
     """One attribute, padded to four bytes. `value` has at most 65,531 bytes (struct.error beyond)."""
-    return _ATTRIBUTE.pack(4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+    size = len(value)
+    return _ATTRIBUTE.pack(4 + size, kind) + value + _PADDING[size & 3]
 
 
 def nested(kind: int, value: bytes) -> bytes:

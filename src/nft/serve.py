@@ -70,6 +70,7 @@ class Server:
                 if events & selectors.EVENT_READ:
                     key.data()
             self._serve()
+            self._write()  # who asked need not wait for what follows
             self._gate.work()
             if self._lists and len(self._unsent) < wire.LINE:
                 self._list_on()

@@ -128,10 +128,10 @@ def _is_count(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    if not isinstance(value, str) or len(value) > _TEXT:
-        return False
-    if value.isascii():
-        return True
+    return isinstance(value, str) and len(value) <= _TEXT and (value.isascii() or _is_unicode(value))
+
+
+def _is_unicode(value: str) -> bool:
     try:
         value.encode()
     except UnicodeEncodeError:  # a lone surrogate
@@ -147,7 +147,8 @@ def _is_services(value: object) -> bool:
     return (
         isinstance(value, dict)
         and 0 < len(value) <= _SERVICES
-        and all(_is_text(name) and _is_number(seconds) for name, seconds in value.items())
+        and all(map(_is_text, value))
+        and all(map(_is_number, value.values()))
     )
 
 
