@@ -18,6 +18,16 @@ KEY = "k3y-s3cret"
 FIRST = "The link of Mamie was opened for the first time, from 192.0.2.10: cloud."
 
 
+# the program, which looks at a full disk again after 2 s instead of 30
+SOON = f"""
+import sys; sys.path.insert(0, {str(ROOT / "src")!r})
+from safeip.cli import main
+from teller import teller
+assert teller._AGAIN_S == 30; teller._AGAIN_S = 2
+sys.exit(main())
+"""
+
+
 class Home:
     """A gateway with an inbox and a server for reports on it; the teller is begun and ended by each test."""
 
@@ -48,8 +58,8 @@ class Home:
         wait_for(module, lambda: port in self.gateway.host.run("cat", "/proc/net/tcp").stdout, 60)
         return log
 
-    def teller(self) -> Process:
-        command = [str(ROOT / "bin" / "safeip"), "--config", str(self.gateway.config), "tell"]
+    def teller(self, *program: str) -> Process:
+        command = [*(program or [str(ROOT / "bin" / "safeip")]), "--config", str(self.gateway.config), "tell"]
         env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
         log = self.log.stat()
         env["JOURNAL_STREAM"] = f"{log.st_dev}:{log.st_ino}"
@@ -142,7 +152,7 @@ def test_a_full_disk_keeps_messages_back_until_it_has_room(home: Home) -> None:
     directory.mkdir(mode=0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", directory], check=True)
     try:
-        teller = home.teller()
+        teller = home.teller("/usr/bin/python3", "-I", "-c", SOON)
         fill = directory / "fill"
         with fill.open("wb", buffering=0) as file:
             try:
