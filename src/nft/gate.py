@@ -13,7 +13,7 @@ from nft.adoption import Adoption
 from nft.beginning import Beginning
 from nft.bindings import Bindings
 from nft.book import BANS
-from nft.ledger import Event, Ledger
+from nft.ledger import Event, Ledger, sooner
 from nft.listing import now_ms
 from nft.measures import Measures
 from nft.plan import MOST_AT_ONCE, Changed, Plan, beside, grants, notes
@@ -224,8 +224,7 @@ class Gate:
     def next_s(self) -> float | None:
         """Seconds until `work` has something to do; None: not before something happens."""
         kernel = self._repair if self._repair.waits() else self._adoption
-        waits = (self._ledger.next_s(), kernel.next_s())
-        return min((wait for wait in waits if wait is not None), default=None)
+        return sooner(self._ledger.next_s(), kernel.next_s())
 
     @property
     def settled(self) -> bool:

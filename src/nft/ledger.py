@@ -89,17 +89,16 @@ class Ledger:
         happened, self._events = self._events, []
         return happened
 
-    def go_on(self) -> bool:
-        """One slice of the record's work, about 1 ms; True while there is more to do at once."""
-        return self._record is not None and self._record.go_on()
+    def go_on(self) -> None:
+        """One slice of the record's work, about 1 ms."""
+        if self._record is not None:
+            self._record.go_on()
 
     def next_s(self) -> float | None:
         """Seconds until `expire` or `go_on` has something to do; None: not before the next change."""
         end_ms = self.book.next_end_ms()
-        waits = [] if end_ms is None else [max(0.0, (end_ms - now_ms()) / 1000)]
-        if self._record is not None and (due_s := self._record.next_s()) is not None:
-            waits.append(due_s)
-        return min(waits, default=None)
+        end_s = None if end_ms is None else max(0.0, (end_ms - now_ms()) / 1000)
+        return end_s if self._record is None else sooner(end_s, self._record.next_s())
 
     def close(self) -> None:
         """Finish the record; waits for the disk, but not for ever."""
@@ -117,3 +116,10 @@ class Ledger:
             self.tell({"event": name.replace("grant", "ban"), "address": checks.address(self.policy, entry.key)})
         else:
             self.tell({"event": name, "grant": listing.show(self.policy, self.book, [entry])[0]})
+
+
+def sooner(one: float | None, other: float | None) -> float | None:
+    """The shorter of two waits; None never ends."""
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)

@@ -85,13 +85,13 @@ class Record:
         """Have the file written whole anew from the book. If that fails, the one that is there goes."""
         self._asked = True
 
-    def go_on(self) -> bool:
-        """One slice of what is to be done, about 1 ms; True while there is more to do at once."""
+    def go_on(self) -> None:
+        """One slice of what is to be done, about 1 ms."""
         if self._asked:
             self._asked = False
             self._begin(must=True)
         if self._began_s is None:
-            return False
+            return
         until_s = time.monotonic() + _SLICE_S
         if self._told != (problem := self._disk.problem):
             self._told = problem
@@ -104,7 +104,6 @@ class Record:
             self._begin(must=False)
         elif self._rest is not None and not self._pending and self._disk.waiting < _AHEAD:
             self._copy(_FEW, until_s)
-        return self._at_once()
 
     def next_s(self) -> float | None:
         """Seconds until `go_on` has something to do; None: not before the next call."""
@@ -127,7 +126,8 @@ class Record:
             return
         until_s = time.monotonic() + _PATIENCE_S
         while (self._asked or self._pending or self._rest is not None) and time.monotonic() < until_s:
-            if not self.go_on():
+            self.go_on()
+            if not self._at_once():
                 time.sleep(_LOOK_S / 10)  # the disk has enough to do
         if len(self._book):
             self._stamp(0)

@@ -75,7 +75,8 @@ class Server:
             if self._lists and len(self._unsent) < wire.LINE:
                 self._list_on()
             self._tell_on()
-            self._write()
+            if self._unsent:
+                self._write()
 
     def tell(self, event: Event) -> None:
         """Tell the portal, once it watches, however much it has not yet taken."""

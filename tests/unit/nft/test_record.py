@@ -106,7 +106,8 @@ def test_what_was_noted_is_read_again_and_what_was_taken_is_not(gate: Gate):
 def test_the_file_of_the_boot_before_is_left_alone_until_it_is_written_anew(gate: Gate):
     gate.path.write_text("of the boot before")
     gate.put(entry(1))
-    assert (gate.record.go_on(), gate.record.next_s()) == (False, None)
+    gate.record.go_on()
+    assert gate.record.next_s() is None
     assert gate.path.read_text() == "of the boot before"
     gate.start()
     assert gate.on_disk() == list(gate.book)
@@ -164,7 +165,8 @@ def test_nothing_is_written_while_nothing_is_open(gate: Gate, monkeypatch: pytes
     assert gate.record.next_s() is None
     before = gate.path.stat()
     monkeypatch.setattr(record, "_STAMP_S", 0.0)
-    assert not gate.record.go_on()
+    gate.record.go_on()
+    assert gate.record.next_s() is None
     gate.record.close()
     assert gate.path.stat() == before
 
