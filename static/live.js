@@ -8,11 +8,11 @@ const all = document.getElementById("all");
 const language = document.documentElement.lang;
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const UNDO_MS = 10 * MINUTE, HIDDEN_MS = MINUTE, SILENT_MS = 10 * SECOND, FADE_MS = 400, MOST_ROWS = 300;
-const LATER_MS = 3 * SECOND, LATEST_MS = MINUTE, PRESS_MS = 10 * SECOND;
+const LATER_MS = 3 * SECOND, LATEST_MS = MINUTE, PRESS_MS = 10 * SECOND, TAP_MS = 400;
 let { mark } = table.dataset;
 let source, silent, hidden, undo, retry, failures = 0;
 let behind = false; // what is shown is older than the mark says
-let press; // runs out where nobody tells of its end
+let press = 0; // a timer, for a press of whose end nobody tells
 const held = [];
 
 function parse(html) {
@@ -31,7 +31,8 @@ function begin(row) {
   tell(row);
 }
 
-// Nothing comes in the place of what is being pressed: a press that ends on something else is lost.
+// Nothing moves or comes in the place of what is being pressed: the press would end on something else. A finger's click comes
+// some time after the finger has gone, and where it was looks anew what is there.
 function unpressed(act) {
   if (press) {
     held.push(act);
@@ -40,18 +41,21 @@ function unpressed(act) {
   }
 }
 
-function release() {
-  press = clearTimeout(press);
-  held.splice(0).forEach((act) => act());
+function hold(ms) {
+  clearTimeout(press);
+  press = setTimeout(() => {
+    press = 0;
+    held.splice(0).forEach((act) => act());
+  }, ms);
 }
 
-addEventListener("pointerdown", () => {
-  clearTimeout(press);
-  press = setTimeout(release, PRESS_MS);
-});
-for (const end of ["pointerup", "pointercancel"]) {
-  addEventListener(end, () => setTimeout(release)); // the click comes before that
+addEventListener("pointerdown", () => hold(PRESS_MS));
+addEventListener("pointerup", () => hold(TAP_MS));
+for (const end of ["pointercancel", "click"]) {
+  addEventListener(end, () => press && hold(0)); // whatever it does comes before that
 }
+addEventListener("keydown", ({ key }) => key === " " && hold(PRESS_MS));
+addEventListener("keyup", ({ key }) => key === " " && hold(0));
 
 // Focus stays on the same button of the same row, whatever becomes of the element.
 function keepFocus(change) {
@@ -69,10 +73,11 @@ function keepFocus(change) {
 
 function leave(row) {
   row.classList.add("over");
-  setTimeout(() => {
+  const remove = () => {
     keepFocus(() => row.remove());
     count();
-  }, FADE_MS);
+  };
+  setTimeout(() => unpressed(remove), FADE_MS);
 }
 
 function put(row) {
@@ -134,8 +139,9 @@ function fill(id, html) {
     place.querySelector("details")?.setAttribute("open", "");
   }
   if (at >= 0) {
-    const now = reached().slice(at); // what is new stands above
-    (now.find((one) => one.href === to) ?? now[0])?.focus({ preventScroll: true });
+    const now = reached();
+    const same = now.slice(at).find((one) => one.href === to); // what is new stands above
+    (same ?? now[at] ?? now.at(-1))?.focus({ preventScroll: true });
   }
   place.dispatchEvent(new Event("put", { bubbles: true }));
 }
@@ -156,7 +162,10 @@ async function again(tries = 3) {
     later();
     return;
   }
-  await new Promise(unpressed);
+  unpressed(() => renew(page, fresh, tries));
+}
+
+function renew(page, fresh, tries) {
   behind = false;
   const top = [...rows].find((row) => row.getBoundingClientRect().bottom > 0);
   const before = top?.getBoundingClientRect().top;
@@ -181,9 +190,14 @@ async function again(tries = 3) {
   heard();
 }
 
+// It stands above the rest.
+function warn(old) {
+  unpressed(() => (stale.hidden = !old));
+}
+
 // Not everything comes any more: the page says so, and tries, more seldom each time, while somebody looks.
 function later() {
-  stale.hidden = false;
+  warn(true);
   clearTimeout(retry);
   if (!document.hidden) {
     retry = setTimeout(resume, Math.min(LATEST_MS, LATER_MS * 2 ** failures));
@@ -203,7 +217,7 @@ function resume() {
 function heard() {
   if (!behind && source.readyState === EventSource.OPEN) {
     silent = clearTimeout(silent);
-    stale.hidden = true;
+    warn(false);
     failures = 0;
   }
 }
@@ -240,7 +254,7 @@ function listen() {
     if (source.readyState === EventSource.CLOSED) {
       later();
     } else {
-      silent ??= setTimeout(() => (stale.hidden = false), SILENT_MS);
+      silent ??= setTimeout(() => warn(true), SILENT_MS);
     }
   });
 }
@@ -280,6 +294,18 @@ function say(html, good) {
   undo = setTimeout(() => said.querySelector("form")?.remove(), UNDO_MS);
 }
 
+function answered(told, good) {
+  say(told.said, good);
+  if (told.rows) {
+    show(told);
+  }
+  if (!document.activeElement?.closest("tr") || document.activeElement.closest(".over")) {
+    const key = told.rows?.[0]?.key;
+    const next = said.querySelector("button") ?? (key && find(key)?.querySelector("button:not([formaction])"));
+    (next || said.querySelector("[role=status]")).focus({ preventScroll: true });
+  }
+}
+
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!form.matches("form[data-swap], #said form")) {
@@ -301,17 +327,9 @@ document.addEventListener("submit", async (event) => {
       return;
     }
     const told = await answer.json();
-    say(told.said, answer.ok);
-    if (told.rows) {
-      show(told);
-    }
-    if (!document.activeElement?.closest("tr") || document.activeElement.closest(".over")) {
-      const key = told.rows?.[0]?.key;
-      const next = said.querySelector("button") ?? (key && find(key)?.querySelector("button:not([formaction])"));
-      (next || said.querySelector("[role=status]")).focus({ preventScroll: true });
-    }
+    unpressed(() => answered(told, answer.ok));
   } catch {
-    stale.hidden = false;
+    warn(true);
   } finally {
     delete form.dataset.busy;
     delete form.dataset.sent;

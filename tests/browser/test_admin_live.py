@@ -137,9 +137,25 @@ def test_what_comes_by_itself_takes_nothing_from_under_the_finger(gateway: Gatew
 
     page.mouse.move(0, 0)
     page.mouse.down()
-    gateway.cli("grant", "cloud", "198.51.100.78")
+    told_of(gateway, page, "198.51.100.78")
+    assert row(page, "198.51.100.78").count() == 0
     page.mouse.up()
-    expect(row(page, "198.51.100.78")).to_have_count(1)
+    expect(row(page, "198.51.100.78")).to_have_count(1, timeout=4000)
+
+    page.evaluate("dispatchEvent(new PointerEvent('pointerdown'))")
+    told_of(gateway, page, "198.51.100.79")
+    page.evaluate("() => new Promise((done) => (dispatchEvent(new PointerEvent('pointerup')), setTimeout(done, 50)))")
+    assert row(page, "198.51.100.79").count() == 0, "a finger's click is still to come"
+    page.evaluate("dispatchEvent(new MouseEvent('click'))")
+    expect(row(page, "198.51.100.79")).to_have_count(1, timeout=4000)
+
+
+def told_of(gateway: Gateway, page: Page, address: str) -> None:
+    """Somebody is let in, and the browser has heard of it."""
+    page.evaluate("delete document.body.dataset.told")
+    page.evaluate(LISTEN)
+    gateway.cli("grant", "cloud", address)
+    expect(page.locator("body[data-told]")).to_have_count(1)
 
 
 def test_a_pause_closes_what_is_seen(gateway: Gateway, see: See) -> None:

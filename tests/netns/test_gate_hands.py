@@ -337,12 +337,12 @@ def test_what_was_done_unheard_is_found_all_the_same(gate, nft):
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the collector, which would look at what all the tests before have left."""
-    gc.disable()
+    """The collector does not look at what all the tests before have left."""
+    gc.freeze()
     try:
         yield
     finally:
-        gc.enable()
+        gc.unfreeze()
 
 
 def test_another_tables_hundred_thousand_elements_hold_up_no_grant(gate, tmp_path):

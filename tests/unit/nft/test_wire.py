@@ -51,6 +51,11 @@ def test_reads_each_verb(message, kind):
         line({"id": 1}),
         line({"verb": "watch"}),
         line(WATCH | {"more": 1}),
+        line(WATCH) * 2,
+        line(WATCH) + b" ",
+        line(WATCH) + b"\r",
+        b" " + line(WATCH),
+        b"\xef\xbb\xbf" + line(WATCH),
         *(line(GRANT | change) for change in (
             {"id": -1}, {"id": True}, {"id": 1.0}, {"id": "1"}, {"id": 1 << 53}, {"id": None},
             {"services": {}}, {"services": None}, {"services": ["cloud"]}, {"services": {"cloud": "1h"}},
