@@ -1,6 +1,6 @@
 """The wire between portal and gate, the gate's side: bytes become small checked requests here, or nothing.
 
-One JSON object a line, at most 64 KiB, over a socketpair. Five verbs; every key present and no other.
+One JSON object a line, with nothing around it, at most 64 KiB, over a socketpair. Five verbs; every key present and no other.
 Whatever breaks these rules is no mistake but an attack or a bug, and ends the daemon (ProtocolError).
 What keeps them and asks for too much is refused with an answer (nft.checks).
 """

@@ -73,7 +73,7 @@ class Requests:
             key = chance.choice(list(request))
             text = "{" + json.dumps(key) + ': [{"deep": null}], ' + text[1:]
         if chance.random() < 0.001:
-            text = " " * (65_535 - len(text.encode())) + text
+            text = text[0] + " " * (65_535 - len(text.encode())) + text[1:]
         return text.encode() + b"\n"
 
     def _grant(self) -> dict[str, Any]:
