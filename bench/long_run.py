@@ -47,6 +47,12 @@ def text(first: int, number: int) -> str:
     return str(ip_address(first + number))
 
 
+def as_sent(message: dict[str, object]) -> wire.Request:
+    """A request as it comes over the wire."""
+    [request] = wire.Reader().feed(wire.encode(message))
+    return request
+
+
 class Run:
     """A gate, and what is done to it: each method is one operation of its kind, the `number`th."""
 
@@ -128,8 +134,8 @@ class Run:
             raise RuntimeError(answer)
 
     def _answer(self, verb: str, **keys: object) -> Answer:
-        """One request as it comes over the wire, and its answer."""
-        request = wire.parse(wire.encode({"id": 1, "verb": verb, **keys}))
+        """One request, and its answer."""
+        request = as_sent({"id": 1, "verb": verb, **keys})
         if isinstance(request, wire.List | wire.Watch):
             raise TypeError(verb)
         [answer] = self.gate.decide([request])
@@ -139,7 +145,7 @@ class Run:
 
     def _list(self, of: str) -> Items:
         """The first part of a list that is told whole."""
-        request = wire.parse(wire.encode({"id": 1, "verb": "list", "of": of, "service": None, "address": None, "holder": None}))
+        request = as_sent({"id": 1, "verb": "list", "of": of, "service": None, "address": None, "holder": None})
         if not isinstance(request, wire.List):
             raise TypeError(of)
         first, *others = self.gate.tell(request)
