@@ -26,6 +26,7 @@ from teller.source import Json, Silent
 from teller.teller import House, Teller
 from teller.words import Words
 
+_HEARD = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _LOCALE = Path(__file__).parents[2] / "locale"
 
 
@@ -71,10 +72,11 @@ def _run(path: str, config: Config) -> int:
             signals.append(number)
             teller.stop()
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _HEARD:
             signal.signal(number, end)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
         teller.run()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)  # what comes now waits until there is a handler again
         if set(signals) != {signal.SIGHUP}:
             return 0
         try:
@@ -90,7 +92,6 @@ def _run(path: str, config: Config) -> int:
 
 def _begin_anew(path: str) -> NoReturn:
     """With what the file says now: all that this process knows is on the disk."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # one more waits until there is a handler again
     program = Path(__file__).parents[2] / "bin" / "safeip"
     os.execv(sys.executable, [sys.executable, "-I", str(program), "--config", path, "tell"])  # noqa: S606 (our own program)
 

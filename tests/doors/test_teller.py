@@ -2,9 +2,11 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -181,17 +183,22 @@ def test_a_reload_takes_up_another_language_and_no_wrong_file(home: Home) -> Non
     home.configure(language="fr")
     teller.signal(signal.SIGHUP)  # before the message is due, however late this goes on
     gateway.visitor.open_link(gateway.add_link("Mamie"))
-    signals = iter(range(30))
-
-    def told() -> bool:
-        if next(signals, None) is not None:
-            teller.signal(signal.SIGHUP)  # in its last moments, and before it can listen again
-        return home.told != []
-
-    home.until("the message", told)
+    home.until("the message", lambda: home.told != [])
     assert home.told == ["Le lien de Mamie a été ouvert pour la première fois, depuis 192.0.2.10\N{NO-BREAK SPACE}: cloud."]
     rehearsed = gateway.cli("tell", "--dry-run").stdout
     assert rehearsed == "message: Le lien de Mamie a été ouvert pour la première fois, depuis 192.0.2.10 : cloud.\n"
+    assert teller.stop(30) == 0
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_whatever_comes_while_it_begins_anew_is_heard(home: Home, good: bool) -> None:
+    """As systemd sends it: reload, and stop."""
+    teller = home.teller()
+    if not good:
+        home.gateway.config.write_text(home.gateway.config.read_text() + "\n[nonsense]\n")
+    for _ in range(20):
+        teller.signal(signal.SIGHUP)
+        time.sleep(random.uniform(0, 0.05))  # anywhere on the way
     assert teller.stop(30) == 0
 
 
