@@ -6,10 +6,7 @@ from lab.visitor import Family, Visitor
 
 
 def none_reaches(*asked: tuple[Visitor, str, Family]) -> bool:
-    """Whether none of them is answered, within a second, at their URL."""
-
-    def reaches(visitor: Visitor, url: str, family: Family) -> bool:
-        return visitor.reaches(url, family=family)
-
+    """Whether none of them is answered at their URL."""
     with ThreadPoolExecutor(len(asked)) as pool:
-        return not any(list(pool.map(lambda one: reaches(*one), asked)))
+        answers = [pool.submit(visitor.reaches, url, family=family) for visitor, url, family in asked]
+        return not any(answer.result() for answer in answers)
